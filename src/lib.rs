@@ -1,0 +1,10 @@
+//! `pg_migrator` upgrades a PostgreSQL cluster in place to a newer major version.
+//!
+//! The modules are rooms: each may use only those above it in the table of
+//! `docs/design.md`, which a test holds them to. Data flows from the facts (`pg`, `server`,
+//! `catalog`) through a frozen plan (`plan`) to the steps that act (`steps`, driven by
+//! `engine`), and out as one stream of events (`event`) that `render` turns into text.
+
+pub mod error;
+pub mod fault;
+pub mod pg;

@@ -1,0 +1,98 @@
+//! Versions of PostgreSQL: which exist, which are supported, what their programs print.
+
+use std::fmt;
+
+/// A major version: 10, 11, ... 18.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(transparent)]
+pub struct MajorVersion(pub u16);
+
+impl MajorVersion {
+    /// The oldest version that can be upgraded from.
+    pub const OLDEST_OLD: MajorVersion = MajorVersion(10);
+    /// The newest version that can be upgraded from.
+    pub const NEWEST_OLD: MajorVersion = MajorVersion(17);
+    /// The oldest version that can be upgraded to.
+    pub const OLDEST_NEW: MajorVersion = MajorVersion(15);
+    /// The newest version that can be upgraded to.
+    pub const NEWEST_NEW: MajorVersion = MajorVersion(18);
+
+    /// Reads the contents of `PG_VERSION`; versions before 10 have two numbers and give `None`.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.trim().parse().ok().map(Self)
+    }
+}
+
+impl fmt::Display for MajorVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A release as a program prints it: `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Version {
+    /// The major version.
+    pub major: MajorVersion,
+    /// The minor release; 0 for betas and release candidates.
+    pub minor: u16,
+    /// `15.18`, `18beta1`: as printed.
+    pub text: String,
+}
+
+impl Version {
+    /// Reads what a program prints for `--version`.
+    pub fn parse(output: &str) -> Option<Self> {
+        let text = output
+            .split_whitespace()
+            .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?
+            .to_owned();
+        let digits = |s: &str| {
+            s.chars()
+                .take_while(char::is_ascii_digit)
+                .collect::<String>()
+        };
+        let major: u16 = digits(&text).parse().ok()?;
+        let rest = &text[digits(&text).len()..];
+        let minor = rest
+            .strip_prefix('.')
+            .and_then(|m| digits(m).parse().ok())
+            .unwrap_or(0);
+        Some(Self {
+            major: MajorVersion(major),
+            minor,
+            text,
+        })
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn program_versions_are_read() {
+        let read = |text: &str| Version::parse(text).map(|v| (v.major.0, v.minor, v.text));
+        assert_eq!(
+            read("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n"),
+            Some((15, 18, "15.18".into()))
+        );
+        assert_eq!(
+            read("pg_dump (PostgreSQL) 18beta1"),
+            Some((18, 0, "18beta1".into()))
+        );
+        assert_eq!(
+            read("postgres (EnterpriseDB) 17.2.0"),
+            Some((17, 2, "17.2.0".into()))
+        );
+        assert_eq!(read("no number"), None);
+    }
+}
