@@ -1,0 +1,313 @@
+//! The one transition table, and what follows from the lines written so far.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::record::{Milestone, Opened, Phase, Record};
+
+/// Where a migration stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// `prepare` has begun and not ended.
+    Preparing,
+    /// New is built; old is untouched and may serve.
+    Prepared,
+    /// The cutover has begun and not ended.
+    CuttingOver,
+    /// New is handed over; old is kept.
+    Upgraded,
+    /// The way back has begun and not ended.
+    RollingBack,
+    /// Everything was undone.
+    RolledBack,
+    /// The removal of old has begun and not ended.
+    Finalizing,
+    /// Old is gone.
+    Finalized,
+}
+
+/// How far one step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepState {
+    /// Its intent is written; it may have acted in part or in whole.
+    Intended,
+    /// It has acted.
+    Done,
+    /// Its undo has begun.
+    Undoing,
+}
+
+/// A step that has left something behind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepEntry {
+    /// Name of the step.
+    pub step: String,
+    /// Its half of the upgrade.
+    pub phase: Phase,
+    /// What its undo needs.
+    pub intent: Value,
+    /// How far it is.
+    pub state: StepState,
+}
+
+/// Everything the journal says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    /// Which migration.
+    pub opened: Opened,
+    /// The steps that are intended, done or being undone, in the order they were begun.
+    pub steps: Vec<StepEntry>,
+    /// The last milestone.
+    pub milestone: Option<Milestone>,
+    /// The way back is being gone; `true`: only to [`Milestone::Prepared`].
+    pub backward: Option<bool>,
+}
+
+impl State {
+    /// The state after the first line.
+    pub(super) fn new(opened: Opened) -> Self {
+        Self { opened, steps: Vec::new(), milestone: None, backward: None }
+    }
+
+    /// The entry of a step that has left something behind.
+    pub fn step(&self, name: &str) -> Option<&StepEntry> {
+        self.steps.iter().find(|entry| entry.step == name)
+    }
+
+    /// Where the migration stands.
+    pub fn standing(&self) -> Standing {
+        match (self.backward, self.milestone) {
+            (_, Some(Milestone::Finalized)) => Standing::Finalized,
+            (_, Some(Milestone::Finalizing)) => Standing::Finalizing,
+            (Some(_), _) => Standing::RollingBack,
+            (None, Some(Milestone::RolledBack)) => Standing::RolledBack,
+            (None, Some(Milestone::Upgraded)) => Standing::Upgraded,
+            (None, Some(Milestone::Prepared)) => {
+                let cutting = self.steps.iter().any(|entry| entry.phase == Phase::Cutover);
+                if cutting { Standing::CuttingOver } else { Standing::Prepared }
+            }
+            (None, None) => Standing::Preparing,
+        }
+    }
+
+    /// Takes in one more line; `false`, and no change, where it may not follow.
+    #[must_use]
+    pub(super) fn accept(&mut self, record: &Record) -> bool {
+        let ended = matches!(
+            self.milestone,
+            Some(Milestone::RolledBack | Milestone::Finalized)
+        );
+        if ended {
+            return false;
+        }
+        match record {
+            Record::Opened(_) => false,
+            Record::StepIntended { step, phase, intent } => self.intend(step, *phase, intent),
+            Record::StepDone { step } => self.turn(step, &[StepState::Intended], StepState::Done),
+            Record::BackwardBegun { to_prepared } => self.begin_backward(*to_prepared),
+            Record::UndoBegun { step } => {
+                self.backward.is_some()
+                    && self.turn(step, &[StepState::Intended, StepState::Done], StepState::Undoing)
+            }
+            Record::UndoDone { step } => self.forget(step),
+            Record::Reached { milestone } => self.reach(*milestone),
+        }
+    }
+
+    fn intend(&mut self, step: &str, phase: Phase, intent: &Value) -> bool {
+        let allowed = self.backward.is_none()
+            && self.steps.iter().all(|entry| entry.state == StepState::Done)
+            && self.step(step).is_none()
+            && match phase {
+                Phase::Prepare => self.milestone.is_none(),
+                Phase::Cutover => self.milestone == Some(Milestone::Prepared),
+            };
+        if allowed {
+            self.steps.push(StepEntry {
+                step: step.to_owned(),
+                phase,
+                intent: intent.clone(),
+                state: StepState::Intended,
+            });
+        }
+        allowed
+    }
+
+    /// Only the last step begun may move: steps are undone in the reverse order.
+    fn turn(&mut self, step: &str, from: &[StepState], to: StepState) -> bool {
+        match self.steps.last_mut() {
+            Some(entry) if entry.step == step && from.contains(&entry.state) => {
+                entry.state = to;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn forget(&mut self, step: &str) -> bool {
+        let last = self.steps.last();
+        let allowed =
+            last.is_some_and(|entry| entry.step == step && entry.state == StepState::Undoing);
+        if allowed {
+            self.steps.pop();
+        }
+        allowed
+    }
+
+    /// A way back to `Prepared` that is under way may be extended to the whole way.
+    fn begin_backward(&mut self, to_prepared: bool) -> bool {
+        let allowed = match self.backward {
+            None => self.milestone != Some(Milestone::Finalizing),
+            Some(partial) => partial && !to_prepared,
+        };
+        let allowed = allowed
+            && (!to_prepared
+                || matches!(self.milestone, Some(Milestone::Prepared | Milestone::Upgraded)));
+        if allowed {
+            self.backward = Some(to_prepared);
+        }
+        allowed
+    }
+
+    fn reach(&mut self, milestone: Milestone) -> bool {
+        let all_done = self.steps.iter().all(|entry| entry.state == StepState::Done);
+        let cutover_left = self.steps.iter().any(|entry| entry.phase == Phase::Cutover);
+        let allowed = match (milestone, self.backward) {
+            (Milestone::Prepared, None) => self.milestone.is_none() && all_done,
+            (Milestone::Prepared, Some(true)) => !cutover_left,
+            (Milestone::Upgraded, None) => {
+                self.milestone == Some(Milestone::Prepared) && all_done && cutover_left
+            }
+            (Milestone::RolledBack, Some(false)) => self.steps.is_empty(),
+            (Milestone::Finalizing, None) => self.milestone == Some(Milestone::Upgraded),
+            (Milestone::Finalized, None) => self.milestone == Some(Milestone::Finalizing),
+            _ => false,
+        };
+        if allowed {
+            self.milestone = Some(milestone);
+            self.backward = None;
+        }
+        allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> State {
+        State::new(Opened {
+            format: 1,
+            program: "0".into(),
+            old: "/old".into(),
+            new: "/new".into(),
+            system_identifier: 1,
+        })
+    }
+
+    fn intend(step: &str, phase: Phase) -> Record {
+        Record::StepIntended { step: step.into(), phase, intent: Value::Null }
+    }
+
+    fn done(step: &str) -> Record {
+        Record::StepDone { step: step.into() }
+    }
+
+    fn reached(milestone: Milestone) -> Record {
+        Record::Reached { milestone }
+    }
+
+    fn fold(records: &[Record]) -> State {
+        let mut state = state();
+        for record in records {
+            assert!(state.accept(record), "{record:?} after {state:?}");
+        }
+        state
+    }
+
+    #[test]
+    fn a_whole_upgrade_and_its_way_back() {
+        let mut records = vec![intend("a", Phase::Prepare), done("a")];
+        assert_eq!(fold(&records).standing(), Standing::Preparing);
+        records.push(reached(Milestone::Prepared));
+        assert_eq!(fold(&records).standing(), Standing::Prepared);
+        records.push(intend("b", Phase::Cutover));
+        assert_eq!(fold(&records).standing(), Standing::CuttingOver);
+        records.extend([done("b"), reached(Milestone::Upgraded)]);
+        assert_eq!(fold(&records).standing(), Standing::Upgraded);
+        for step in ["b", "a"] {
+            if step == "b" {
+                records.push(Record::BackwardBegun { to_prepared: false });
+            }
+            records.push(Record::UndoBegun { step: step.into() });
+            records.push(Record::UndoDone { step: step.into() });
+            assert_eq!(fold(&records).standing(), Standing::RollingBack);
+        }
+        records.push(reached(Milestone::RolledBack));
+        assert_eq!(fold(&records).standing(), Standing::RolledBack);
+    }
+
+    #[test]
+    fn only_the_last_step_may_be_undone() {
+        let mut state = fold(&[
+            intend("a", Phase::Prepare),
+            done("a"),
+            intend("b", Phase::Prepare),
+            done("b"),
+            Record::BackwardBegun { to_prepared: false },
+        ]);
+        assert!(!state.accept(&Record::UndoBegun { step: "a".into() }));
+        assert!(state.accept(&Record::UndoBegun { step: "b".into() }));
+    }
+
+    #[test]
+    fn nothing_goes_forward_on_the_way_back_or_after_the_end() {
+        let mut state = fold(&[
+            intend("a", Phase::Prepare),
+            Record::BackwardBegun { to_prepared: false },
+        ]);
+        assert!(!state.accept(&done("b")));
+        assert!(!state.accept(&intend("b", Phase::Prepare)));
+        assert!(!state.accept(&reached(Milestone::RolledBack)));
+        for record in [
+            Record::UndoBegun { step: "a".into() },
+            Record::UndoDone { step: "a".into() },
+            reached(Milestone::RolledBack),
+        ] {
+            assert!(state.accept(&record));
+        }
+        assert!(!state.accept(&intend("a", Phase::Prepare)));
+    }
+
+    #[test]
+    fn there_is_no_way_back_from_finalizing() {
+        let mut state = fold(&[
+            intend("a", Phase::Prepare),
+            done("a"),
+            reached(Milestone::Prepared),
+            intend("b", Phase::Cutover),
+            done("b"),
+            reached(Milestone::Upgraded),
+            reached(Milestone::Finalizing),
+        ]);
+        assert!(!state.accept(&Record::BackwardBegun { to_prepared: false }));
+        assert!(state.accept(&reached(Milestone::Finalized)));
+    }
+
+    #[test]
+    fn the_cutover_alone_can_be_undone_and_begun_again() {
+        let state = fold(&[
+            intend("a", Phase::Prepare),
+            done("a"),
+            reached(Milestone::Prepared),
+            intend("b", Phase::Cutover),
+            Record::BackwardBegun { to_prepared: true },
+            Record::UndoBegun { step: "b".into() },
+            Record::UndoDone { step: "b".into() },
+            reached(Milestone::Prepared),
+            intend("b", Phase::Cutover),
+        ]);
+        assert_eq!(state.standing(), Standing::CuttingOver);
+    }
+}
