@@ -2,8 +2,16 @@
 //!
 //! Nothing here opens a socket, starts a process or writes. `read` does input, `parse` is pure.
 
+pub mod conf;
+pub mod datadir;
 pub mod id;
+pub mod postmaster;
+pub mod quote;
+pub mod relfile;
 pub mod version;
 
+pub use datadir::{DataDir, TablespaceLink};
 pub use id::{FullXid, Lsn, MultiXid, Oid, RelFileNumber, SystemIdentifier, Timeline, Xid};
+pub use postmaster::{PostmasterOpts, PostmasterPid};
+pub use relfile::{Fork, RelFile};
 pub use version::{MajorVersion, Version};
