@@ -1,0 +1,32 @@
+//! Every change to a file or directory, and nothing else.
+//!
+//! Whatever this program writes goes through an [`Area`], a root with everything below it.
+//! Inside it a path is walked one component at a time over directory handles that do not
+//! follow symbolic links, so that neither a name nor a link, nor one exchanged in the middle,
+//! leads an act out of the area. What a file means is not known here.
+//!
+//! Every primitive passes a crash point before and after the act and, with the feature
+//! `fault`, writes a line to the trace named by `PGM_TRACE`: the operation and its paths,
+//! separated by spaces, with white space and backslashes in a path as octal escapes.
+
+mod act;
+mod appender;
+mod area;
+mod copy;
+mod dir;
+#[cfg(test)]
+#[cfg(feature = "fault")]
+mod durability;
+mod lock;
+mod remove;
+mod rename;
+mod space;
+mod sync;
+mod write;
+
+pub use appender::Appender;
+pub use area::Area;
+pub use dir::{AreaDir, OldDir};
+pub use lock::Lock;
+pub use space::{FileId, Space, identity, identity_if_present, space};
+pub use sync::sync_filesystem;
