@@ -234,7 +234,12 @@ struct Inner {
 impl Stream {
     /// A stream with these listeners.
     pub fn new(listeners: Vec<Box<dyn Listener>>) -> Self {
-        Self { inner: Mutex::new(Inner { listeners, ..Inner::default() }) }
+        Self {
+            inner: Mutex::new(Inner {
+                listeners,
+                ..Inner::default()
+            }),
+        }
     }
 
     /// Adds the recorder: it first hears everything sent so far.
@@ -253,7 +258,11 @@ impl Sink for Stream {
         let mut inner = lock(&self.inner);
         inner.seq += 1;
         let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-        let event = Event { seq: inner.seq, time, kind };
+        let event = Event {
+            seq: inner.seq,
+            time,
+            kind,
+        };
         if !inner.recorded {
             inner.backlog.push(event.clone());
         }
@@ -265,7 +274,9 @@ impl Sink for Stream {
 
 /// A listener that panicked must not silence the others.
 fn lock(inner: &Mutex<Inner>) -> std::sync::MutexGuard<'_, Inner> {
-    inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    inner
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -282,7 +293,10 @@ mod tests {
     }
 
     fn message(text: &str) -> EventKind {
-        EventKind::Message { level: Level::Note, text: text.into() }
+        EventKind::Message {
+            level: Level::Note,
+            text: text.into(),
+        }
     }
 
     #[test]
@@ -300,7 +314,11 @@ mod tests {
 
     #[test]
     fn an_event_is_one_flat_json_object() {
-        let event = Event { seq: 3, time: "t".into(), kind: message("hello") };
+        let event = Event {
+            seq: 3,
+            time: "t".into(),
+            kind: message("hello"),
+        };
         let text = serde_json::to_string(&event).unwrap();
         assert_eq!(
             text,

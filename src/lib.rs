@@ -7,5 +7,7 @@
 
 pub mod disk;
 pub mod error;
+pub mod event;
 pub mod fault;
+pub mod journal;
 pub mod pg;

@@ -110,7 +110,10 @@ struct LineIn<'a> {
 }
 
 fn crc(seq: u64, time: &str, record: &str) -> String {
-    format!("{:08x}", crc32c::crc32c(format!("{seq} {time} {record}").as_bytes()))
+    format!(
+        "{:08x}",
+        crc32c::crc32c(format!("{seq} {time} {record}").as_bytes())
+    )
 }
 
 /// Renders a record as a line, newline included.
@@ -119,7 +122,12 @@ pub(super) fn encode(seq: u64, time: &str, record: &Record) -> Result<Vec<u8>> {
         |e: serde_json::Error| Error::new(Code::Internal, "could not write a record").caused_by(&e);
     let text = serde_json::to_string(record).map_err(internal)?;
     let raw = RawValue::from_string(text).map_err(internal)?;
-    let line = LineOut { seq, crc: crc(seq, time, raw.get()), time, record: &raw };
+    let line = LineOut {
+        seq,
+        crc: crc(seq, time, raw.get()),
+        time,
+        record: &raw,
+    };
     let mut bytes = serde_json::to_vec(&line).map_err(internal)?;
     bytes.push(b'\n');
     Ok(bytes)
@@ -128,9 +136,11 @@ pub(super) fn encode(seq: u64, time: &str, record: &Record) -> Result<Vec<u8>> {
 /// Reads a line back; `None` where it is not what was written.
 pub(super) fn decode(line: &[u8], expected_seq: u64) -> Option<Record> {
     let parsed: LineIn = serde_json::from_slice(line).ok()?;
-    let intact =
-        parsed.seq == expected_seq && parsed.crc == crc(parsed.seq, &parsed.time, parsed.record.get());
-    intact.then(|| serde_json::from_str(parsed.record.get()).ok()).flatten()
+    let intact = parsed.seq == expected_seq
+        && parsed.crc == crc(parsed.seq, &parsed.time, parsed.record.get());
+    intact
+        .then(|| serde_json::from_str(parsed.record.get()).ok())
+        .flatten()
 }
 
 #[cfg(test)]

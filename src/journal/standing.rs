@@ -67,7 +67,12 @@ pub struct State {
 impl State {
     /// The state after the first line.
     pub(super) fn new(opened: Opened) -> Self {
-        Self { opened, steps: Vec::new(), milestone: None, backward: None }
+        Self {
+            opened,
+            steps: Vec::new(),
+            milestone: None,
+            backward: None,
+        }
     }
 
     /// The entry of a step that has left something behind.
@@ -85,7 +90,11 @@ impl State {
             (None, Some(Milestone::Upgraded)) => Standing::Upgraded,
             (None, Some(Milestone::Prepared)) => {
                 let cutting = self.steps.iter().any(|entry| entry.phase == Phase::Cutover);
-                if cutting { Standing::CuttingOver } else { Standing::Prepared }
+                if cutting {
+                    Standing::CuttingOver
+                } else {
+                    Standing::Prepared
+                }
             }
             (None, None) => Standing::Preparing,
         }
@@ -103,12 +112,20 @@ impl State {
         }
         match record {
             Record::Opened(_) => false,
-            Record::StepIntended { step, phase, intent } => self.intend(step, *phase, intent),
+            Record::StepIntended {
+                step,
+                phase,
+                intent,
+            } => self.intend(step, *phase, intent),
             Record::StepDone { step } => self.turn(step, &[StepState::Intended], StepState::Done),
             Record::BackwardBegun { to_prepared } => self.begin_backward(*to_prepared),
             Record::UndoBegun { step } => {
                 self.backward.is_some()
-                    && self.turn(step, &[StepState::Intended, StepState::Done], StepState::Undoing)
+                    && self.turn(
+                        step,
+                        &[StepState::Intended, StepState::Done],
+                        StepState::Undoing,
+                    )
             }
             Record::UndoDone { step } => self.forget(step),
             Record::Reached { milestone } => self.reach(*milestone),
@@ -117,7 +134,10 @@ impl State {
 
     fn intend(&mut self, step: &str, phase: Phase, intent: &Value) -> bool {
         let allowed = self.backward.is_none()
-            && self.steps.iter().all(|entry| entry.state == StepState::Done)
+            && self
+                .steps
+                .iter()
+                .all(|entry| entry.state == StepState::Done)
             && self.step(step).is_none()
             && match phase {
                 Phase::Prepare => self.milestone.is_none(),
@@ -163,7 +183,10 @@ impl State {
         };
         let allowed = allowed
             && (!to_prepared
-                || matches!(self.milestone, Some(Milestone::Prepared | Milestone::Upgraded)));
+                || matches!(
+                    self.milestone,
+                    Some(Milestone::Prepared | Milestone::Upgraded)
+                ));
         if allowed {
             self.backward = Some(to_prepared);
         }
@@ -171,7 +194,10 @@ impl State {
     }
 
     fn reach(&mut self, milestone: Milestone) -> bool {
-        let all_done = self.steps.iter().all(|entry| entry.state == StepState::Done);
+        let all_done = self
+            .steps
+            .iter()
+            .all(|entry| entry.state == StepState::Done);
         let cutover_left = self.steps.iter().any(|entry| entry.phase == Phase::Cutover);
         let allowed = match (milestone, self.backward) {
             (Milestone::Prepared, None) => self.milestone.is_none() && all_done,
@@ -207,7 +233,11 @@ mod tests {
     }
 
     fn intend(step: &str, phase: Phase) -> Record {
-        Record::StepIntended { step: step.into(), phase, intent: Value::Null }
+        Record::StepIntended {
+            step: step.into(),
+            phase,
+            intent: Value::Null,
+        }
     }
 
     fn done(step: &str) -> Record {

@@ -33,15 +33,25 @@ impl Journal {
         let line = encode(1, &now(), &Record::Opened(opened.clone()))?;
         area.write(JOURNAL_FILE, &line, 0o600)?;
         let appender = Appender::open(area, JOURNAL_FILE)?;
-        Ok(Self { appender, state: State::new(opened), next: 2 })
+        Ok(Self {
+            appender,
+            state: State::new(opened),
+            next: 2,
+        })
     }
 
     /// Opens an existing journal for writing; a torn last line is cut off. `None`: there is none.
     pub fn open(area: &Area) -> Result<Option<Self>> {
-        let Some(contents) = read_contents(area)? else { return Ok(None) };
+        let Some(contents) = read_contents(area)? else {
+            return Ok(None);
+        };
         area.truncate_or_extend(JOURNAL_FILE, contents.valid)?;
         let appender = Appender::open(area, JOURNAL_FILE)?;
-        Ok(Some(Self { appender, state: contents.state, next: contents.lines + 1 }))
+        Ok(Some(Self {
+            appender,
+            state: contents.state,
+            next: contents.lines + 1,
+        }))
     }
 
     /// Reads what a journal says without touching it. `None`: there is none.
@@ -53,9 +63,11 @@ impl Journal {
     pub fn append(&mut self, record: Record) -> Result<()> {
         let mut state = self.state.clone();
         if !state.accept(&record) {
-            return Err(Error::new(Code::Internal, "a journal record may not follow here")
-                .fact("record", format!("{record:?}"))
-                .fact("standing", format!("{:?}", self.state.standing())));
+            return Err(
+                Error::new(Code::Internal, "a journal record may not follow here")
+                    .fact("record", format!("{record:?}"))
+                    .fact("standing", format!("{:?}", self.state.standing())),
+            );
         }
         self.appender.append(&encode(self.next, &now(), &record)?)?;
         self.next += 1;
@@ -92,7 +104,11 @@ fn parse(bytes: &[u8]) -> Result<Contents> {
         let end = rest.iter().position(|b| *b == b'\n');
         let line = &rest[..end.unwrap_or(rest.len())];
         let last = end.is_none_or(|at| at + 1 == rest.len());
-        let record = if end.is_some() { decode(line, lines + 1) } else { None };
+        let record = if end.is_some() {
+            decode(line, lines + 1)
+        } else {
+            None
+        };
         let Some(record) = record else {
             if last && lines > 0 {
                 break;
@@ -104,16 +120,18 @@ fn parse(bytes: &[u8]) -> Result<Contents> {
         valid += line.len() + 1;
     }
     match state {
-        Some(state) => Ok(Contents { state, lines, valid: valid as u64 }),
+        Some(state) => Ok(Contents {
+            state,
+            lines,
+            valid: valid as u64,
+        }),
         None => Err(damaged(1)),
     }
 }
 
 fn follow(state: Option<State>, record: &Record, line: u64) -> Result<State> {
     match (state, record) {
-        (None, Record::Opened(opened)) if opened.format <= FORMAT => {
-            Ok(State::new(opened.clone()))
-        }
+        (None, Record::Opened(opened)) if opened.format <= FORMAT => Ok(State::new(opened.clone())),
         (None, Record::Opened(opened)) => Err(Error::new(
             Code::StateFormat,
             "the state directory was written by a newer release",
@@ -125,8 +143,14 @@ fn follow(state: Option<State>, record: &Record, line: u64) -> Result<State> {
             "use pg_migrator {} or newer for this migration",
             opened.program
         )))),
-        (Some(mut state), record) if state.accept(record) => Ok(state),
-        _ => Err(damaged(line)),
+        (Some(mut state), record) => {
+            if state.accept(record) {
+                Ok(state)
+            } else {
+                Err(damaged(line))
+            }
+        }
+        (None, _) => Err(damaged(line)),
     }
 }
 
@@ -171,8 +195,14 @@ mod tests {
         journal.append(intend("a")).unwrap();
         drop(journal);
         let mut journal = Journal::open(&area).unwrap().unwrap();
-        journal.append(Record::StepDone { step: "a".into() }).unwrap();
-        journal.append(Record::Reached { milestone: Milestone::Prepared }).unwrap();
+        journal
+            .append(Record::StepDone { step: "a".into() })
+            .unwrap();
+        journal
+            .append(Record::Reached {
+                milestone: Milestone::Prepared,
+            })
+            .unwrap();
         let state = Journal::read(&area).unwrap().unwrap();
         assert_eq!(state.standing(), Standing::Prepared);
         assert_eq!(&state, journal.state());
@@ -186,12 +216,16 @@ mod tests {
         journal.append(intend("a")).unwrap();
         let path = dir.path().join(JOURNAL_FILE);
         let whole = std::fs::read(&path).unwrap();
-        journal.append(Record::StepDone { step: "a".into() }).unwrap();
+        journal
+            .append(Record::StepDone { step: "a".into() })
+            .unwrap();
         let longer = std::fs::read(&path).unwrap();
         for cut in whole.len() + 1..longer.len() {
             std::fs::write(&path, &longer[..cut]).unwrap();
             let mut journal = Journal::open(&area).unwrap().unwrap();
-            journal.append(Record::StepDone { step: "a".into() }).unwrap();
+            journal
+                .append(Record::StepDone { step: "a".into() })
+                .unwrap();
             assert!(Journal::read(&area).unwrap().is_some());
         }
     }
@@ -202,7 +236,9 @@ mod tests {
         let area = Area::new(dir.path()).unwrap();
         let mut journal = Journal::create(&area, opened()).unwrap();
         journal.append(intend("a")).unwrap();
-        journal.append(Record::StepDone { step: "a".into() }).unwrap();
+        journal
+            .append(Record::StepDone { step: "a".into() })
+            .unwrap();
         let path = dir.path().join(JOURNAL_FILE);
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[20] ^= 1;
@@ -215,7 +251,14 @@ mod tests {
     fn a_newer_format_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let area = Area::new(dir.path()).unwrap();
-        Journal::create(&area, Opened { format: FORMAT + 1, ..opened() }).unwrap();
+        Journal::create(
+            &area,
+            Opened {
+                format: FORMAT + 1,
+                ..opened()
+            },
+        )
+        .unwrap();
         assert_eq!(Journal::read(&area).unwrap_err().code(), Code::StateFormat);
     }
 }
