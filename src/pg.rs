@@ -3,6 +3,7 @@
 //! Nothing here opens a socket, starts a process or writes. `read` does input, `parse` is pure.
 
 pub mod conf;
+pub mod control;
 pub mod datadir;
 pub mod id;
 pub mod postmaster;
@@ -10,6 +11,7 @@ pub mod quote;
 pub mod relfile;
 pub mod version;
 
+pub use control::{ClusterState, ControlFile};
 pub use datadir::{DataDir, TablespaceLink};
 pub use id::{FullXid, Lsn, MultiXid, Oid, RelFileNumber, SystemIdentifier, Timeline, Xid};
 pub use postmaster::{PostmasterOpts, PostmasterPid};
