@@ -11,3 +11,4 @@ pub mod event;
 pub mod fault;
 pub mod journal;
 pub mod pg;
+pub mod server;

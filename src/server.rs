@@ -1,0 +1,38 @@
+//! Everything that is another process: installations, programs, private servers, sessions.
+//!
+//! A private server belongs to this program alone: it listens on a socket in a directory of
+//! its own, is a direct child, and goes down with us. What is done with all this is decided by
+//! the rooms above.
+
+mod cancel;
+mod client;
+mod command;
+pub mod initdb;
+mod installation;
+mod leftover;
+pub mod pg_dump;
+pub mod pg_dumpall;
+pub mod pg_resetwal;
+pub mod pg_restore;
+mod pool;
+mod postmaster;
+pub mod privileges;
+mod program;
+pub mod psql;
+mod socket;
+mod spec;
+
+pub use cancel::{Cancel, install_signal_handlers};
+pub use client::Client;
+pub use initdb::Initdb;
+pub use installation::{Installation, Side};
+pub use leftover::{leftover, running, stop_leftover};
+pub use pg_dump::PgDump;
+pub use pg_dumpall::PgDumpall;
+pub use pg_resetwal::PgResetwal;
+pub use pg_restore::PgRestore;
+pub use pool::in_each_database;
+pub use postmaster::Postmaster;
+pub use program::{Output, Program};
+pub use psql::Psql;
+pub use spec::{DEFAULT_PORT, PostmasterSpec};

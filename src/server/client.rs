@@ -1,0 +1,256 @@
+//! A session of ours: settings pinned, errors with their facts.
+
+use std::error::Error as _;
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use postgres::types::ToSql;
+use postgres::{CancelToken, NoTls, Row, SimpleQueryMessage};
+
+use super::installation::Side;
+use super::postmaster::Postmaster;
+use crate::error::{Code, Error, Result};
+use crate::pg::MajorVersion;
+
+/// How much of a statement an error shows.
+const STATEMENT_SHOWN: usize = 300;
+
+/// A session in one database of a private server.
+///
+/// What a database or a role may have set for its sessions is overridden, so that a query means
+/// the same everywhere: nothing is found without naming its schema, nothing times out, output
+/// is in one format. Sessions in old are read-only.
+pub struct Client {
+    inner: postgres::Client,
+    database: String,
+    side: Side,
+}
+
+impl Client {
+    /// Opens a session and pins its settings.
+    pub(super) fn connect(postmaster: &Postmaster, database: &str) -> Result<Client> {
+        let spec = postmaster.spec();
+        let inner = postgres::Config::new()
+            .host_path(postmaster.socket_dir())
+            .port(postmaster.port())
+            .user(&spec.user)
+            .dbname(database)
+            .application_name("pg_migrator")
+            .connect_timeout(Duration::from_secs(60))
+            // Notices must go somewhere other than the terminal.
+            .notice_callback(|_| {})
+            .connect(NoTls)
+            .map_err(|error| {
+                let message = format!(
+                    "could not connect to database \"{database}\" of the private {} server",
+                    spec.installation.side
+                );
+                with_server_facts(Error::new(Code::Connection, message), &error)
+                    .fact("user", &spec.user)
+                    .fact("log", spec.log.display())
+            })?;
+        let side = spec.installation.side;
+        let mut client = Client {
+            inner,
+            database: database.to_owned(),
+            side,
+        };
+        client.run_script(&pinned(side, spec.installation.version.major))?;
+        Ok(client)
+    }
+
+    /// The database it is in.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// The side its server belongs to.
+    pub fn side(&self) -> Side {
+        self.side
+    }
+
+    /// The rows of one statement with parameters.
+    pub fn rows(&mut self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+        let answer = self.inner.query(sql, params);
+        answer.map_err(|error| self.failed(sql, &error))
+    }
+
+    /// Runs one statement with parameters; gives the number of rows it touched.
+    pub fn execute(&mut self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64> {
+        let answer = self.inner.execute(sql, params);
+        answer.map_err(|error| self.failed(sql, &error))
+    }
+
+    /// Runs any number of statements and throws their rows away.
+    ///
+    /// Together they are one transaction, unless they contain BEGIN and COMMIT.
+    pub fn run_script(&mut self, sql: &str) -> Result<()> {
+        let answer = self.inner.batch_execute(sql);
+        answer.map_err(|error| self.failed(sql, &error))
+    }
+
+    /// The rows of all statements with every value as the server prints it.
+    pub fn text_rows(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
+        let answer = self.inner.simple_query(sql);
+        let messages = answer.map_err(|error| self.failed(sql, &error))?;
+        let mut rows = Vec::with_capacity(messages.len());
+        for message in messages {
+            if let SimpleQueryMessage::Row(row) = message {
+                let values: Result<Vec<_>, _> = (0..row.len())
+                    .map(|column| row.try_get(column).map(|v| v.map(str::to_owned)))
+                    .collect();
+                rows.push(values.map_err(|error| self.failed(sql, &error))?);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Sends everything of a source to a `COPY ... FROM STDIN`; gives the number of rows.
+    pub fn copy_in(&mut self, sql: &str, source: &mut dyn Read) -> Result<u64> {
+        let answer = self.inner.copy_in(sql).map_err(std::io::Error::other);
+        let copied = answer.and_then(|mut writer| {
+            std::io::copy(source, &mut writer)?;
+            writer.finish().map_err(std::io::Error::other)
+        });
+        copied.map_err(|error| self.copy_failed(sql, &error))
+    }
+
+    /// Writes everything a `COPY ... TO STDOUT` gives to a sink; gives the number of bytes.
+    pub fn copy_out(&mut self, sql: &str, sink: &mut dyn Write) -> Result<u64> {
+        let answer = self.inner.copy_out(sql).map_err(std::io::Error::other);
+        let copied = answer.and_then(|mut reader| std::io::copy(&mut reader, sink));
+        copied.map_err(|error| self.copy_failed(sql, &error))
+    }
+
+    /// What another thread needs to cancel a statement.
+    pub(super) fn cancel_token(&self) -> CancelToken {
+        self.inner.cancel_token()
+    }
+
+    /// Ends the session and waits until the server knows.
+    pub(super) fn close(self) {
+        // A session that is broken already is closed too.
+        let _ = self.inner.close();
+    }
+
+    fn failed(&self, sql: &str, error: &postgres::Error) -> Error {
+        let said = match error.as_db_error() {
+            Some(db) => db.message().to_owned(),
+            None => error.to_string(),
+        };
+        let message = format!("a query in the {} cluster failed: {said}", self.side);
+        with_server_facts(Error::new(Code::Query, message), error)
+            .fact("database", &self.database)
+            .fact("statement", shown(sql))
+    }
+
+    fn copy_failed(&self, sql: &str, error: &std::io::Error) -> Error {
+        let inner = error.get_ref().and_then(|e| e.downcast_ref());
+        match inner {
+            Some(error) => self.failed(sql, error),
+            None => Error::new(Code::Query, "data could not be copied")
+                .fact("database", &self.database)
+                .fact("statement", shown(sql))
+                .caused_by(error),
+        }
+    }
+}
+
+/// The statements that make all sessions alike.
+fn pinned(side: Side, major: MajorVersion) -> String {
+    let read_only = match side {
+        Side::Old => "on",
+        Side::New => "off",
+    };
+    let since = |version| major >= MajorVersion(version);
+    let settings = [
+        ("role", "none", true),
+        ("search_path", "''", true),
+        ("statement_timeout", "0", true),
+        ("lock_timeout", "0", true),
+        ("idle_in_transaction_session_timeout", "0", true),
+        ("idle_session_timeout", "0", since(14)),
+        ("transaction_timeout", "0", since(17)),
+        ("default_transaction_read_only", read_only, true),
+        ("default_transaction_isolation", "'read committed'", true),
+        ("default_transaction_deferrable", "off", true),
+        ("quote_all_identifiers", "off", true),
+        ("standard_conforming_strings", "on", true),
+        ("transform_null_equals", "off", true),
+        ("row_security", "off", true),
+        ("datestyle", "'ISO, YMD'", true),
+        ("intervalstyle", "'postgres'", true),
+        ("timezone", "'UTC'", true),
+        ("bytea_output", "'hex'", true),
+        ("extra_float_digits", "3", true),
+        ("client_min_messages", "warning", true),
+        ("vacuum_cost_delay", "0", true),
+        ("jit", "off", since(11)),
+    ];
+    settings
+        .iter()
+        .filter(|(_, _, known)| *known)
+        .map(|(name, value, _)| format!("SET {name} = {value};"))
+        .collect()
+}
+
+fn with_server_facts(error: Error, from: &postgres::Error) -> Error {
+    let Some(db) = from.as_db_error() else {
+        // The outermost text only repeats what its sources say.
+        return match from.source() {
+            Some(source) => error.caused_by(source),
+            None => error.caused_by(from),
+        };
+    };
+    let mut error = error
+        .fact("sqlstate", db.code().code())
+        .fact("message", db.message());
+    for (name, value) in [
+        ("detail", db.detail()),
+        ("hint", db.hint()),
+        ("context", db.where_()),
+    ] {
+        if let Some(value) = value {
+            error = error.fact(name, value);
+        }
+    }
+    error
+}
+
+fn shown(sql: &str) -> String {
+    let line = sql.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(STATEMENT_SHOWN) {
+        Some((end, _)) => format!("{} ...", &line[..end]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_is_read_only() {
+        assert!(
+            pinned(Side::Old, MajorVersion(10)).contains("SET default_transaction_read_only = on;")
+        );
+        assert!(
+            pinned(Side::New, MajorVersion(17))
+                .contains("SET default_transaction_read_only = off;")
+        );
+    }
+
+    #[test]
+    fn settings_are_pinned_only_where_they_exist() {
+        let ten = pinned(Side::Old, MajorVersion(10));
+        assert!(!ten.contains("jit") && !ten.contains("transaction_timeout"));
+        assert!(pinned(Side::New, MajorVersion(17)).contains("SET transaction_timeout = 0;"));
+    }
+
+    #[test]
+    fn a_long_statement_is_shortened_between_characters() {
+        let text = shown(&format!("SELECT\n  '{}'", "ä".repeat(400)));
+        assert!(text.starts_with("SELECT 'ä") && text.ends_with(" ..."));
+        assert_eq!(shown("SELECT  1"), "SELECT 1");
+    }
+}

@@ -1,0 +1,180 @@
+//! How every child is started: clean environment, own process group, no way to outlive us.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::cancel::Cancel;
+use super::privileges;
+
+/// What a child keeps of our environment. `LD_LIBRARY_PATH`, because an installation that was
+/// built by hand may need it to start at all.
+const KEPT: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "TZ",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+];
+
+/// How long a child that was asked to end may take before it is killed.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A command that inherits nothing it does not need.
+///
+/// It works in `/`: our own directory may be closed to the user we have become, and every
+/// PostgreSQL program complains about that. So paths in its arguments must be absolute.
+/// Messages are in English (`LC_ALL=C`), since some of them are kept in reports.
+///
+/// `death` is sent to it when the THREAD that starts it ends, which the kernel takes for its
+/// parent; where the kernel has no such thing the child is found as a leftover.
+pub(super) fn isolated(program: &Path, death: Signal) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .envs(
+            KEPT.iter()
+                .filter_map(|name| Some((name, std::env::var_os(name)?))),
+        )
+        .env("LANG", "C")
+        .env("LC_ALL", "C")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .process_group(0);
+    if let Some(owner) = privileges::owner() {
+        command
+            .env("HOME", &owner.home)
+            .env("USER", &owner.name)
+            .env("LOGNAME", &owner.name);
+    }
+    die_with_parent(&mut command, death);
+    command
+}
+
+#[cfg(target_os = "linux")]
+fn die_with_parent(command: &mut Command, death: Signal) {
+    let parent = nix::unistd::getpid();
+    let arrange = move || {
+        nix::sys::prctl::set_pdeathsig(death)?;
+        // The parent may have died before the call: then nobody would ever send the signal.
+        if nix::unistd::getppid() != parent {
+            return Err(nix::Error::ESRCH.into());
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed; the closure makes
+    // two system calls, allocates nothing and takes no lock.
+    unsafe { command.pre_exec(arrange) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn die_with_parent(_command: &mut Command, _death: Signal) {}
+
+/// Pauses between two looks at a child: short at first, since most children are.
+pub(super) struct Pauses(Duration);
+
+impl Pauses {
+    pub(super) fn new() -> Self {
+        Self(Duration::from_micros(500))
+    }
+
+    pub(super) fn pause(&mut self) {
+        std::thread::sleep(self.0);
+        self.0 = (self.0 * 2).min(Duration::from_millis(5));
+    }
+}
+
+/// Waits for a child; ends it, and everything it has started, when a stop is requested.
+pub(super) fn wait(child: &mut Child, cancel: &Cancel) -> std::io::Result<ExitStatus> {
+    let mut pauses = Pauses::new();
+    let mut asked: Option<Instant> = None;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        match asked {
+            None if cancel.requested() => {
+                signal_group(child, Signal::SIGTERM);
+                asked = Some(Instant::now());
+            }
+            Some(since) if since.elapsed() > GRACE => signal_group(child, Signal::SIGKILL),
+            _ => {}
+        }
+        pauses.pause();
+    }
+}
+
+fn signal_group(child: &Child, signal: Signal) {
+    // Gone already is as good.
+    if let Ok(pid) = i32::try_from(child.id()) {
+        let _ = killpg(Pid::from_raw(pid), signal);
+    }
+}
+
+/// An exit status as a person reads it.
+pub(super) fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => code.to_string(),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => status.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str) -> Command {
+        let mut command = isolated(Path::new("/bin/sh"), Signal::SIGKILL);
+        command.args(["-c", script]).stdout(Stdio::piped());
+        command
+    }
+
+    #[test]
+    fn the_environment_is_clean() {
+        let output = sh("env; pwd").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            text.contains("LC_ALL=C\n") && text.ends_with("/\n"),
+            "{text}"
+        );
+        assert!(!text.contains("CARGO"), "{text}");
+    }
+
+    #[test]
+    fn a_child_has_its_own_process_group() {
+        let output = sh("ps -o pid=,pgid= -p $$").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let numbers: Vec<_> = text.split_whitespace().collect();
+        assert_eq!(numbers.len(), 2, "{text}");
+        assert_eq!(numbers[0], numbers[1]);
+    }
+
+    #[test]
+    fn a_request_to_stop_ends_the_child() {
+        let cancel = Cancel::new();
+        let mut child = sh("sleep 60").spawn().unwrap();
+        cancel.request(2);
+        let started = Instant::now();
+        let status = wait(&mut child, &cancel).unwrap();
+        assert_eq!(describe(status), "killed by signal 15");
+        assert!(started.elapsed() < GRACE);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_child_dies_with_the_thread_that_started_it() {
+        let mut child = std::thread::spawn(|| sh("exec sleep 60").spawn().unwrap())
+            .join()
+            .unwrap();
+        let status = wait(&mut child, &Cancel::new()).unwrap();
+        assert_eq!(describe(status), "killed by signal 9");
+    }
+}

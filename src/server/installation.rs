@@ -1,0 +1,249 @@
+//! An installation: the directory with the programs of one PostgreSQL version.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use nix::sys::signal::Signal;
+use nix::unistd::{AccessFlags, access};
+
+use super::cancel::Cancel;
+use super::command;
+use super::program::{Program, path_option};
+use crate::error::{Code, Error, Remedy, Result};
+use crate::pg::Version;
+
+/// Which of the two clusters something belongs to.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// The cluster to upgrade.
+    Old,
+    /// The cluster it becomes.
+    New,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Old => "old",
+            Self::New => "new",
+        })
+    }
+}
+
+impl Side {
+    /// The programs an installation must have; the first one gives it its version.
+    ///
+    /// Of old only what its own operator needs to start it again: dumps are made by new's
+    /// programs.
+    pub fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Old => &["postgres", "pg_ctl"],
+            Self::New => &[
+                "postgres",
+                "initdb",
+                "pg_ctl",
+                "pg_dump",
+                "pg_dumpall",
+                "pg_restore",
+                "psql",
+                "pg_resetwal",
+            ],
+        }
+    }
+
+    fn option(self) -> &'static str {
+        match self {
+            Self::Old => "-b/--old-bindir",
+            Self::New => "-B/--new-bindir",
+        }
+    }
+}
+
+/// A directory whose programs have been seen to run.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Installation {
+    /// Whose installation it is.
+    pub side: Side,
+    /// The directory, absolute.
+    pub bindir: PathBuf,
+    /// What its `postgres` prints for `--version`.
+    pub version: Version,
+}
+
+impl Installation {
+    /// Runs every program the side needs once; gives back all that is wrong, not the first.
+    pub fn find(side: Side, bindir: &Path) -> Result<Installation, Vec<Error>> {
+        let bindir = std::path::absolute(bindir)
+            .map_err(|error| vec![Error::io(Code::ProgramMissing, "find", bindir, &error)])?;
+        if !bindir.is_dir() {
+            return Err(vec![no_directory(side, &bindir)]);
+        }
+        let mut versions = Vec::new();
+        let mut problems = Vec::new();
+        for name in side.programs() {
+            match version_of(&bindir.join(name)) {
+                Ok(version) => versions.push((*name, version)),
+                Err(error) => problems.push(for_side(error, side)),
+            }
+        }
+        let reference = versions.first().cloned();
+        if let Some((first, expected)) = &reference {
+            let others = versions.iter().filter(|(_, v)| v.major != expected.major);
+            problems.extend(others.map(|(name, version)| {
+                for_side(mixed(&bindir.join(name), version, first, expected), side)
+            }));
+        }
+        match reference {
+            Some((_, version)) if problems.is_empty() => Ok(Installation {
+                side,
+                bindir,
+                version,
+            }),
+            _ => Err(problems),
+        }
+    }
+
+    /// The path of one of its programs.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.bindir.join(name)
+    }
+
+    /// The value the server would use for a setting (`postgres -C`).
+    ///
+    /// The data directory may be in use; settings computed at start cannot be asked then.
+    pub fn setting(&self, config_dir: &Path, name: &str) -> Result<String> {
+        let output = Program::new(self, "postgres")
+            .args(["-C", name])
+            .args([path_option("-D", config_dir)])
+            .about("setting", name)
+            .run(&Cancel::new())?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        Ok(text.trim_end_matches('\n').to_owned())
+    }
+}
+
+fn version_of(program: &Path) -> Result<Version> {
+    let metadata = std::fs::metadata(program)
+        .map_err(|error| Error::io(Code::ProgramMissing, "find", program, &error))?;
+    if !metadata.is_file() {
+        return Err(missing(program, "is not a regular file"));
+    }
+    access(program, AccessFlags::X_OK)
+        .map_err(|error| missing(program, "may not be executed").caused_by(&error))?;
+    let output = command::isolated(program, Signal::SIGKILL)
+        .arg("--version")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .output()
+        .map_err(|error| missing(program, "could not be started").caused_by(&error))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let error = missing(program, "fails when it is asked for its version")
+            .fact("exit status", command::describe(output.status));
+        return Err(said.lines().fold(error, |e, line| e.fact("output", line)));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    if !text.contains("PostgreSQL") && !text.contains("EnterpriseDB") {
+        return Err(missing(program, "is not a program of PostgreSQL").fact("output", text.trim()));
+    }
+    Version::parse(&text)
+        .ok_or_else(|| missing(program, "prints no version").fact("output", text.trim()))
+}
+
+fn missing(program: &Path, what: &str) -> Error {
+    Error::new(
+        Code::ProgramMissing,
+        format!("{} {what}", program.display()),
+    )
+}
+
+fn mixed(program: &Path, version: &Version, first: &str, expected: &Version) -> Error {
+    Error::new(
+        Code::ProgramVersion,
+        format!(
+            "{} is of version {version}, but {first} beside it of {expected}",
+            program.display()
+        ),
+    )
+}
+
+fn no_directory(side: Side, bindir: &Path) -> Error {
+    for_side(
+        Error::new(
+            Code::ProgramMissing,
+            format!("there is no directory {}", bindir.display()),
+        ),
+        side,
+    )
+}
+
+fn for_side(error: Error, side: Side) -> Error {
+    error
+        .fact("installation", side)
+        .remedy(Remedy::manual(format!(
+            "give the directory with all programs of the {side} version with {}: {}",
+            side.option(),
+            side.programs().join(", ")
+        )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn fake(dir: &Path, name: &str, says: &str, mode: u32) {
+        let draft = dir.join("draft");
+        std::fs::write(&draft, format!("#!/bin/sh\necho '{name} {says}'\n")).unwrap();
+        std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(mode)).unwrap();
+        // A file this process has open for writing cannot be executed, and a child forked by
+        // another test at that moment would hold it open: so another process writes it.
+        let copied = std::process::Command::new("cp")
+            .arg("-p")
+            .args([&draft, &dir.join(name)])
+            .status();
+        assert!(copied.unwrap().success());
+    }
+
+    #[test]
+    fn an_old_installation_needs_two_programs() {
+        let dir = tempfile::tempdir().unwrap();
+        fake(dir.path(), "postgres", "(PostgreSQL) 15.18", 0o755);
+        fake(dir.path(), "pg_ctl", "(PostgreSQL) 15.18", 0o755);
+        let found = Installation::find(Side::Old, dir.path()).unwrap();
+        assert_eq!(found.version.text, "15.18");
+        assert_eq!(found.program("pg_ctl"), dir.path().join("pg_ctl"));
+    }
+
+    #[test]
+    fn all_problems_are_reported() {
+        let dir = tempfile::tempdir().unwrap();
+        fake(dir.path(), "postgres", "(PostgreSQL) 17.10", 0o755);
+        fake(dir.path(), "pg_dump", "(PostgreSQL) 16.14", 0o755);
+        fake(dir.path(), "initdb", "(PostgreSQL) 17.10", 0o644);
+        fake(dir.path(), "psql", "of something else 3", 0o755);
+        std::fs::create_dir(dir.path().join("pg_ctl")).unwrap();
+        let problems = Installation::find(Side::New, dir.path()).unwrap_err();
+        let text: Vec<_> = problems.iter().map(|e| e.message().to_owned()).collect();
+        assert_eq!(problems.len(), 7, "{text:?}");
+        let has = |part: &str| text.iter().any(|line| line.contains(part));
+        assert!(has(
+            "pg_dump is of version 16.14, but postgres beside it of 17.10"
+        ));
+        assert!(has("initdb may not be executed"));
+        assert!(has("psql is not a program of PostgreSQL"));
+        assert!(has("pg_ctl is not a regular file"));
+        assert!(problems.iter().all(|e| e.remedy_text().is_some()));
+    }
+
+    #[test]
+    fn a_missing_directory_is_one_problem() {
+        let problems = Installation::find(Side::Old, Path::new("/nonexistent")).unwrap_err();
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].code(), Code::ProgramMissing);
+    }
+}

@@ -1,0 +1,166 @@
+//! Servers that are running where we did not expect one, ours or not.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::command::Pauses;
+use super::socket;
+use super::spec::CLUSTER_NAME;
+use crate::error::{Code, Error, Remedy, Result};
+use crate::pg::datadir::DataDir;
+use crate::pg::postmaster::{PostmasterOpts, PostmasterPid};
+
+/// The server that is alive in a data directory, whoever started it.
+///
+/// A `postmaster.pid` with our own process number is no server, but what keeps servers away
+/// during a cutover.
+pub fn running(datadir: &DataDir) -> Result<Option<PostmasterPid>> {
+    let ourselves = i32::try_from(std::process::id()).ok();
+    let file = datadir.postmaster_pid()?;
+    Ok(file
+        .filter(|file| Some(file.process()) != ourselves && alive(file.process(), &datadir.path)))
+}
+
+/// The process of a private server that a killed run has left behind and that still lives.
+pub fn leftover(datadir: &DataDir) -> Result<Option<i32>> {
+    let Some(file) = running(datadir)?.filter(|file| !file.standalone()) else {
+        return Ok(None);
+    };
+    // Written anew by every server that starts.
+    Ok(datadir.postmaster_opts()?.filter(ours).map(|_| file.pid))
+}
+
+/// Stops what [`leftover`] finds, in fast mode, and removes the directory of its socket.
+///
+/// Nothing happens to a server that is not ours, and none is needed: where the kernel has
+/// stopped it already, only the directory goes.
+///
+/// # Errors
+///
+/// `ServerStop` if it takes longer than the limit; it is never killed.
+pub fn stop_leftover(datadir: &DataDir, timeout: Duration) -> Result<()> {
+    if let Some(pid) = leftover(datadir)? {
+        // Gone between the two looks is as good.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGINT);
+        let asked = Instant::now();
+        let mut pauses = Pauses::new();
+        while alive(pid, &datadir.path) {
+            if asked.elapsed() > timeout {
+                return Err(still_there(datadir, pid, timeout));
+            }
+            pauses.pause();
+        }
+    }
+    if running(datadir)?.is_some() {
+        return Ok(());
+    }
+    if let Some(opts) = datadir.postmaster_opts()?.filter(ours)
+        && let Some(directory) = opts.setting("unix_socket_directories")
+    {
+        socket::sweep(Path::new(directory.trim_matches('"')))?;
+    }
+    Ok(())
+}
+
+fn ours(opts: &PostmasterOpts) -> bool {
+    opts.setting("cluster_name") == Some(CLUSTER_NAME)
+}
+
+/// Whether the process lives and works in this data directory.
+///
+/// Every server makes its data directory its working directory, which tells it from a process
+/// that was given the same number later. A zombie has none, and is dead. Where the system does
+/// not say, a process with that number is taken for the server: refusing is the safe side.
+fn alive(pid: i32, datadir: &Path) -> bool {
+    if kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH) {
+        return false;
+    }
+    working_directory_fits(pid, datadir)
+}
+
+#[cfg(target_os = "linux")]
+fn working_directory_fits(pid: i32, datadir: &Path) -> bool {
+    match std::fs::read_link(format!("/proc/{pid}/cwd")) {
+        Ok(directory) => directory == datadir,
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn working_directory_fits(_pid: i32, _datadir: &Path) -> bool {
+    true
+}
+
+fn still_there(datadir: &DataDir, pid: i32, timeout: Duration) -> Error {
+    Error::new(
+        Code::ServerStop,
+        format!(
+            "the private server that an earlier run left behind did not stop within {} s",
+            timeout.as_secs()
+        ),
+    )
+    .fact("data directory", datadir.path.display())
+    .fact("process", pid)
+    .remedy(Remedy::command(format!("kill -INT {pid}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::MajorVersion;
+
+    fn datadir(pid: &str) -> (tempfile::TempDir, DataDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap();
+        std::fs::write(
+            path.join("postmaster.pid"),
+            format!("{pid}\n{}\n", path.display()),
+        )
+        .unwrap();
+        let datadir = DataDir {
+            config_dir: path.clone(),
+            path,
+            major: MajorVersion(15),
+        };
+        (dir, datadir)
+    }
+
+    #[test]
+    fn a_number_that_belongs_to_another_process_now_is_no_server() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .current_dir("/")
+            .spawn()
+            .unwrap();
+        let (_dir, datadir) = datadir(&child.id().to_string());
+        let found = running(&datadir).unwrap().is_some();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(found, !cfg!(target_os = "linux"));
+    }
+
+    #[test]
+    fn a_process_that_works_in_the_directory_is_a_server_but_not_ours() {
+        let (_dir, datadir) = datadir("1");
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .current_dir(&datadir.path)
+            .spawn()
+            .unwrap();
+        let text = format!("{}\n{}\n", child.id(), datadir.path.display());
+        std::fs::write(datadir.path.join("postmaster.pid"), text).unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert_eq!(running(&datadir).unwrap().map(|file| file.pid), Some(pid));
+        assert_eq!(leftover(&datadir).unwrap(), None);
+        let opts = "/bin/postgres \"-D\" \"/x\" \"-c\" \"cluster_name=pg_migrator\"\n";
+        std::fs::write(datadir.path.join("postmaster.opts"), opts).unwrap();
+        assert_eq!(leftover(&datadir).unwrap(), Some(pid));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(leftover(&datadir).unwrap(), None);
+    }
+}

@@ -1,0 +1,133 @@
+//! The same work once in each database, in several sessions at a time.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use postgres::{CancelToken, NoTls};
+
+use super::cancel::Cancel;
+use super::client::Client;
+use super::postmaster::Postmaster;
+use crate::error::{Code, Error, Result};
+
+/// How soon a statement that is running learns of a requested stop.
+const WATCH: Duration = Duration::from_millis(50);
+
+/// Does the work in every database, in up to `jobs` sessions at a time.
+///
+/// The answers come in the order of the databases. After the first error no more work is
+/// begun, and that error is the answer. When the function returns every session has been
+/// closed, because an idle one holds back freezing. A requested stop cancels what is running.
+pub fn in_each_database<T: Send>(
+    postmaster: &Postmaster,
+    databases: &[String],
+    jobs: usize,
+    cancel: &Cancel,
+    work: impl Fn(&mut Client, &str) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    cancel.check()?;
+    let workers = jobs.clamp(1, databases.len().max(1));
+    let shared = Shared {
+        next: AtomicUsize::new(0),
+        stop: AtomicBool::new(false),
+        answers: Mutex::new(databases.iter().map(|_| None).collect()),
+        error: Mutex::new(None),
+        running: (0..workers).map(|_| Mutex::new(None)).collect(),
+    };
+    std::thread::scope(|scope| {
+        let (alive, ended) = mpsc::channel::<()>();
+        for worker in 0..workers {
+            let (shared, work, alive) = (&shared, &work, alive.clone());
+            scope.spawn(move || {
+                // Dropped when the worker ends, by a panic too.
+                let _alive = alive;
+                shared.run(worker, postmaster, databases, cancel, work);
+            });
+        }
+        drop(alive);
+        while ended.recv_timeout(WATCH) == Err(RecvTimeoutError::Timeout) {
+            if cancel.requested() {
+                shared.interrupt();
+            }
+        }
+    });
+    cancel.check()?;
+    if let Some(error) = lock(&shared.error).take() {
+        return Err(error);
+    }
+    let answers = std::mem::take(&mut *lock(&shared.answers));
+    answers
+        .into_iter()
+        .map(|answer| answer.ok_or_else(|| Error::new(Code::Internal, "a database was left out")))
+        .collect()
+}
+
+struct Shared<T> {
+    next: AtomicUsize,
+    stop: AtomicBool,
+    answers: Mutex<Vec<Option<T>>>,
+    error: Mutex<Option<Error>>,
+    running: Vec<Mutex<Option<CancelToken>>>,
+}
+
+impl<T> Shared<T> {
+    fn run(
+        &self,
+        worker: usize,
+        postmaster: &Postmaster,
+        databases: &[String],
+        cancel: &Cancel,
+        work: &impl Fn(&mut Client, &str) -> Result<T>,
+    ) {
+        while !self.stop.load(Ordering::SeqCst) && !cancel.requested() {
+            let index = self.next.fetch_add(1, Ordering::SeqCst);
+            let Some(database) = databases.get(index) else {
+                return;
+            };
+            match self.run_one(worker, postmaster, database, work) {
+                Ok(answer) => {
+                    if let Some(place) = lock(&self.answers).get_mut(index) {
+                        *place = Some(answer);
+                    }
+                }
+                Err(error) => {
+                    self.stop.store(true, Ordering::SeqCst);
+                    lock(&self.error).get_or_insert(error);
+                }
+            }
+        }
+    }
+
+    fn run_one(
+        &self,
+        worker: usize,
+        postmaster: &Postmaster,
+        database: &str,
+        work: &impl Fn(&mut Client, &str) -> Result<T>,
+    ) -> Result<T> {
+        let mut client = postmaster.connect(database)?;
+        *lock(&self.running[worker]) = Some(client.cancel_token());
+        let answer = work(&mut client, database);
+        *lock(&self.running[worker]) = None;
+        client.close();
+        answer
+    }
+
+    fn interrupt(&self) {
+        for running in &self.running {
+            if let Some(token) = &*lock(running) {
+                // A statement that cannot be cancelled now is tried again at the next look.
+                let _ = token.cancel_query(NoTls);
+            }
+        }
+    }
+}
+
+/// A lock whose holder panicked: the panic itself ends the scope.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,227 @@
+//! One run of one PostgreSQL program.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+
+use nix::sys::signal::Signal;
+
+use super::cancel::Cancel;
+use super::command;
+use super::installation::Installation;
+use crate::error::{Code, Error, Remedy, Result};
+use crate::pg::quote;
+
+/// How many of the last lines of a log an error carries.
+pub(super) const TAIL_LINES: usize = 10;
+
+/// What a program left behind.
+#[derive(Debug)]
+pub struct Output {
+    /// All of its standard output.
+    pub stdout: Vec<u8>,
+    /// The last lines of its standard error.
+    pub stderr_tail: Vec<String>,
+}
+
+/// A PostgreSQL program about to be run, without a shell and with a clean environment.
+#[derive(Debug)]
+pub struct Program<'a> {
+    installation: &'a Installation,
+    name: &'static str,
+    args: Vec<OsString>,
+    log: Option<PathBuf>,
+    failure: Code,
+    subject: Option<(&'static str, String)>,
+    keep_password: bool,
+}
+
+impl<'a> Program<'a> {
+    /// The program of this name in the installation.
+    pub fn new(installation: &'a Installation, name: &'static str) -> Self {
+        Self {
+            installation,
+            name,
+            args: Vec::new(),
+            log: None,
+            failure: Code::ProgramFailed,
+            subject: None,
+            keep_password: false,
+        }
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args(mut self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Appends its standard error to this file, which errors then name.
+    #[must_use]
+    pub fn log_to(mut self, log: &Path) -> Self {
+        self.log = Some(log.to_owned());
+        self
+    }
+
+    /// The code of the error when it fails, instead of [`Code::ProgramFailed`].
+    #[must_use]
+    pub fn failing_with(mut self, code: Code) -> Self {
+        self.failure = code;
+        self
+    }
+
+    /// What it works on: becomes a fact of the error when it fails.
+    #[must_use]
+    pub fn about(mut self, kind: &'static str, name: impl Into<String>) -> Self {
+        self.subject = Some((kind, name.into()));
+        self
+    }
+
+    /// Lets it see `PGPASSWORD` and `PGPASSFILE`; all other `PG*` variables stay hidden.
+    #[must_use]
+    pub fn with_password(mut self) -> Self {
+        self.keep_password = true;
+        self
+    }
+
+    /// Runs it to its end; anything but exit status 0 is an error with its last lines.
+    ///
+    /// It is ended when a stop is requested, and the error is then that request.
+    pub fn run(&self, cancel: &Cancel) -> Result<Output> {
+        cancel.check()?;
+        let mut errors = self.open_log()?;
+        let start = errors
+            .seek(SeekFrom::End(0))
+            .map_err(|error| self.broken("find the end of the log of", &error))?;
+        let path = self.installation.program(self.name);
+        let mut command = command::isolated(&path, Signal::SIGKILL);
+        command.args(&self.args).stdout(Stdio::piped()).stderr(
+            errors
+                .try_clone()
+                .map_err(|error| self.broken("share the log of", &error))?,
+        );
+        if self.keep_password {
+            let secrets = ["PGPASSWORD", "PGPASSFILE"];
+            command.envs(
+                secrets
+                    .iter()
+                    .filter_map(|name| Some((name, std::env::var_os(name)?))),
+            );
+        }
+        let mut child = command
+            .spawn()
+            .map_err(|error| self.broken("start", &error))?;
+        let pipe = child.stdout.take();
+        let (status, stdout) = std::thread::scope(|scope| {
+            // A full pipe would stop the child, so it is emptied while we wait.
+            let reader = scope.spawn(move || {
+                let mut bytes = Vec::new();
+                pipe.map_or(Ok(0), |mut pipe| pipe.read_to_end(&mut bytes))
+                    .map(|_| bytes)
+            });
+            let status = command::wait(&mut child, cancel);
+            (status, reader.join())
+        });
+        let status = status.map_err(|error| self.broken("wait for", &error))?;
+        let stdout = stdout
+            .map_err(|_| Error::new(Code::Internal, "a thread that read a pipe panicked"))?
+            .map_err(|error| self.broken("read the output of", &error))?;
+        let stderr_tail = tail(&mut errors, start);
+        if status.success() {
+            return Ok(Output {
+                stdout,
+                stderr_tail,
+            });
+        }
+        cancel.check()?;
+        Err(self.failed(&path, status, &stderr_tail))
+    }
+
+    fn open_log(&self) -> Result<File> {
+        let Some(log) = &self.log else {
+            return tempfile::tempfile()
+                .map_err(|error| self.broken("make a temporary file for", &error));
+        };
+        let mut file = append_to(log)?;
+        writeln!(file, "command: {}", self.command_line())
+            .map_err(|error| Error::io(Code::DiskOperation, "write", log, &error))?;
+        Ok(file)
+    }
+
+    fn command_line(&self) -> String {
+        let program = self.installation.program(self.name);
+        std::iter::once(program.as_os_str())
+            .chain(self.args.iter().map(OsString::as_os_str))
+            .map(|word: &OsStr| quote::shell(&word.to_string_lossy()))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    fn broken(&self, doing: &str, error: &std::io::Error) -> Error {
+        let path = self.installation.program(self.name);
+        Error::io(self.failure, doing, &path, error)
+    }
+
+    fn failed(&self, path: &Path, status: ExitStatus, lines: &[String]) -> Error {
+        let mut error = Error::new(self.failure, format!("{} failed", self.name))
+            .fact("program", path.display())
+            .fact("exit status", command::describe(status));
+        if let Some((kind, name)) = &self.subject {
+            error = error.fact(kind, name);
+        }
+        for line in lines {
+            error = error.fact("output", line);
+        }
+        match &self.log {
+            Some(log) => error
+                .fact("log", log.display())
+                .remedy(Remedy::manual(format!(
+                    "read {}, put right what it says, and run the command again",
+                    log.display()
+                ))),
+            None => error,
+        }
+    }
+}
+
+/// Opens a log for appending, readable, and by nobody but its owner.
+pub(super) fn append_to(log: &Path) -> Result<File> {
+    File::options()
+        .create(true)
+        .append(true)
+        .read(true)
+        .mode(0o600)
+        .open(log)
+        .map_err(|error| Error::io(Code::DiskOperation, "open the log", log, &error))
+}
+
+/// The last lines that were written behind `start`; what cannot be read is left out.
+pub(super) fn tail(file: &mut File, start: u64) -> Vec<String> {
+    const MUCH: u64 = 16 * 1024;
+    let Ok(end) = file.seek(SeekFrom::End(0)) else {
+        return Vec::new();
+    };
+    let from = start.max(end.saturating_sub(MUCH));
+    let mut bytes = Vec::new();
+    if file.seek(SeekFrom::Start(from)).is_err() || file.read_to_end(&mut bytes).is_err() {
+        return Vec::new();
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let mut lines: Vec<String> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(str::to_owned)
+        .collect();
+    lines.split_off(lines.len().saturating_sub(TAIL_LINES))
+}
+
+/// An option with a path, absolute since the child works in another directory than we do.
+pub(super) fn path_option(option: &str, path: &Path) -> OsString {
+    let mut word = OsString::from(option);
+    word.push(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    word
+}
