@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Remedy, Result};
 
 /// As in the server: an include that includes itself has to end somewhere.
 const MAX_DEPTH: usize = 10;
@@ -95,13 +95,16 @@ fn read_into(path: &Path, depth: usize, settings: &mut Vec<Setting>) -> Result<(
             ),
         ));
     }
-    let bytes = std::fs::read(path).map_err(|e| Error::io(Code::NotReadable, "read", path, &e))?;
+    let bytes = std::fs::read(path).map_err(|e| unreadable(path, &e))?;
     let parsed = parse(&String::from_utf8_lossy(&bytes)).map_err(|e| {
         Error::new(
             Code::NotReadable,
             format!("could not understand {}", path.display()),
         )
         .caused_by(&e)
+        .remedy(Remedy::manual(
+            "Correct that line; the server would refuse it too.",
+        ))
     })?;
     for setting in parsed {
         for included in included_by(&setting, path)? {
@@ -112,6 +115,12 @@ fn read_into(path: &Path, depth: usize, settings: &mut Vec<Setting>) -> Result<(
     Ok(())
 }
 
+fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+    Error::io(Code::NotReadable, "read", path, error).remedy(Remedy::manual(
+        "Let the owner of the data directory read it, or correct the line that includes it.",
+    ))
+}
+
 /// The files a line includes, relative to the file it stands in.
 fn included_by(setting: &Setting, file: &Path) -> Result<Vec<PathBuf>> {
     let place = file.parent().unwrap_or(file).join(&setting.value);
@@ -119,7 +128,7 @@ fn included_by(setting: &Setting, file: &Path) -> Result<Vec<PathBuf>> {
         "include" => Ok(vec![place]),
         "include_if_exists" => Ok(place.exists().then_some(place).into_iter().collect()),
         "include_dir" => {
-            let fail = |e| Error::io(Code::NotReadable, "read", &place, &e);
+            let fail = |e| unreadable(&place, &e);
             let mut files = Vec::new();
             for entry in std::fs::read_dir(&place).map_err(fail)? {
                 let entry = entry.map_err(fail)?;

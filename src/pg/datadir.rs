@@ -194,6 +194,12 @@ impl DataDir {
     }
 }
 
+fn unreadable(doing: &str, path: &Path, error: &std::io::Error) -> Error {
+    Error::io(Code::NotReadable, doing, path, error).remedy(Remedy::manual(
+        "Let the owner of the data directory read it, and search every directory on the way to it.",
+    ))
+}
+
 fn not_a_data_directory(path: &Path, reason: &str) -> Error {
     let message = format!(
         "{} is not a PostgreSQL data directory: {reason}",
@@ -210,11 +216,11 @@ fn canonical_directory(path: &Path) -> Result<PathBuf> {
     let canonical = path.canonicalize().map_err(|e| match e.kind() {
         ErrorKind::NotFound => not_a_data_directory(path, "it does not exist"),
         ErrorKind::NotADirectory => not_a_data_directory(path, "it is not a directory"),
-        _ => Error::io(Code::NotReadable, "open", path, &e),
+        _ => unreadable("open", path, &e),
     })?;
     let metadata = canonical
         .metadata()
-        .map_err(|e| Error::io(Code::NotReadable, "open", path, &e))?;
+        .map_err(|e| unreadable("open", path, &e))?;
     if metadata.is_dir() {
         Ok(canonical)
     } else {
@@ -247,7 +253,7 @@ fn read_if_present(path: &Path) -> Result<Option<String>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::io(Code::NotReadable, "read", path, &e)),
+        Err(e) => Err(unreadable("read", path, &e)),
     }
 }
 

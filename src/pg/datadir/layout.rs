@@ -3,43 +3,50 @@
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use super::{DataDir, TablespaceLink};
+use super::{DataDir, TablespaceLink, unreadable};
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::quote::shell_path;
 use crate::pg::{MajorVersion, Oid};
 
-/// The folders every server from 10 to 18 demands, or loses data without.
+/// The folders every server from 10 to 18 demands, at its start or as soon as it needs them.
 ///
 /// Those a server makes anew itself are left out: `pg_wal/archive_status`, `pg_wal/summaries`
 /// and, because many keep it in memory, `pg_stat_tmp`. Starts from `check_data_dir` of
 /// `src/bin/pg_upgrade/exec.c`, which demands only a part.
-const REQUIRED: &[&str] = &[
-    "base",
-    "global",
-    "pg_commit_ts",
-    "pg_dynshmem",
-    "pg_logical",
-    "pg_logical/mappings",
-    "pg_logical/snapshots",
-    "pg_multixact",
-    "pg_multixact/members",
-    "pg_multixact/offsets",
-    "pg_notify",
-    "pg_replslot",
-    "pg_serial",
-    "pg_snapshots",
-    "pg_stat",
-    "pg_subtrans",
-    "pg_tblspc",
-    "pg_twophase",
-    "pg_wal",
-    "pg_xact",
+const REQUIRED: &[(&str, Holds)] = &[
+    ("base", Holds::Data),
+    ("global", Holds::Data),
+    ("pg_commit_ts", Holds::Data),
+    ("pg_dynshmem", Holds::Nothing),
+    ("pg_logical", Holds::Data),
+    ("pg_logical/mappings", Holds::Nothing),
+    ("pg_logical/snapshots", Holds::Nothing),
+    ("pg_multixact", Holds::Data),
+    ("pg_multixact/members", Holds::Data),
+    ("pg_multixact/offsets", Holds::Data),
+    ("pg_notify", Holds::Nothing),
+    ("pg_replslot", Holds::Data),
+    ("pg_serial", Holds::Nothing),
+    ("pg_snapshots", Holds::Nothing),
+    ("pg_stat", Holds::Nothing),
+    ("pg_subtrans", Holds::Nothing),
+    ("pg_tblspc", Holds::Data),
+    ("pg_twophase", Holds::Data),
+    ("pg_wal", Holds::Data),
+    ("pg_xact", Holds::Data),
 ];
+
+/// Whether a folder holds anything that is missed after a clean shutdown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    Data,
+    Nothing,
+}
 
 pub(super) fn problems(dir: &DataDir) -> Result<Vec<Error>> {
     let mut found: Vec<Error> = REQUIRED
         .iter()
-        .filter_map(|name| missing_folder(dir, name))
+        .filter_map(|(name, holds)| missing_folder(dir, name, *holds))
         .collect();
     // A missing pg_tblspc has been reported as a missing folder.
     if dir.path.join("pg_tblspc").is_dir() {
@@ -55,29 +62,37 @@ fn layout_error(dir: &DataDir, message: String) -> Error {
     Error::new(Code::DataDirectoryLayout, message).fact("data directory", dir.path.display())
 }
 
-fn missing_folder(dir: &DataDir, name: &str) -> Option<Error> {
+fn missing_folder(dir: &DataDir, name: &str, holds: Holds) -> Option<Error> {
     let path = dir.path.join(name);
     // Where its parent is missing too, that is the problem to report.
     if name.contains('/') && path.parent().is_some_and(|parent| !parent.is_dir()) {
         return None;
     }
-    let restore = Remedy::manual(format!(
-        "Bring {} back from a backup; a data directory must be copied with its empty folders.",
-        shell_path(&path)
-    ));
+    let restore = || {
+        Remedy::manual(format!(
+            "Bring {} back from a backup; a data directory must be copied with all its folders.",
+            shell_path(&path)
+        ))
+    };
+    let make = || Remedy::command(format!("mkdir -m 0700 {}", shell_path(&path)));
     let error = match path.metadata() {
         Ok(metadata) if metadata.is_dir() => return None,
-        Ok(_) => layout_error(dir, format!("{name} is not a directory")).remedy(restore),
+        Ok(_) => layout_error(dir, format!("{name} is not a directory")).remedy(restore()),
         Err(e) if e.kind() == ErrorKind::NotFound => match path.read_link() {
             Ok(target) => layout_error(dir, format!("{name} is a link that leads nowhere"))
                 .fact("link target", target.display())
                 .remedy(Remedy::manual(
                     "Mount the file system the link leads to, or mend the link.",
                 )),
-            Err(_) => layout_error(dir, format!("the folder {name} is missing")).remedy(restore),
+            Err(_) => layout_error(dir, format!("the folder {name} is missing")).remedy(
+                if holds == Holds::Nothing {
+                    make()
+                } else {
+                    restore()
+                },
+            ),
         },
-        Err(e) => Error::io(Code::NotReadable, "open", &path, &e)
-            .fact("data directory", dir.path.display()),
+        Err(e) => unreadable("open", &path, &e).fact("data directory", dir.path.display()),
     };
     Some(error)
 }
@@ -92,7 +107,7 @@ pub(super) struct TablespaceEntry {
 /// Other names are ignored, as the server ignores them.
 pub(super) fn tablespace_entries(dir: &DataDir) -> Result<Vec<TablespaceEntry>> {
     let folder = dir.path.join("pg_tblspc");
-    let fail = |e| Error::io(Code::NotReadable, "read", &folder, &e);
+    let fail = |e| unreadable("read", &folder, &e);
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(&folder).map_err(fail)? {
         let entry = entry.map_err(fail)?;
@@ -165,15 +180,8 @@ fn tablespace_problem(dir: &DataDir, entry: &TablespaceEntry) -> Option<Error> {
     let entries = match std::fs::read_dir(&link.target) {
         Ok(entries) => entries,
         Err(e) => {
-            let error = Error::io(Code::NotReadable, "read", &link.target, &e);
-            return Some(
-                error
-                    .fact("tablespace", entry.oid)
-                    .fact("data directory", dir.path.display())
-                    .remedy(Remedy::manual(
-                        "Give the directory to the owner of the data directory.",
-                    )),
-            );
+            let error = unreadable("read", &link.target, &e).fact("tablespace", entry.oid);
+            return Some(error.fact("data directory", dir.path.display()));
         }
     };
     let present = entries
@@ -252,7 +260,7 @@ impl Stray {
                     .remedy((self.remedy)(dir)),
             ),
             Err(e) if e.kind() == ErrorKind::NotFound => None,
-            Err(e) => Some(Error::io(Code::NotReadable, "open", &path, &e)),
+            Err(e) => Some(unreadable("open", &path, &e)),
         }
     }
 }

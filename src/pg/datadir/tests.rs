@@ -69,7 +69,7 @@ impl Fake {
 
 fn refusal(path: &Path) -> (Code, String) {
     let error = DataDir::resolve(path).unwrap_err();
-    assert!(error.remedy_text().is_some() || error.code() == Code::NotReadable);
+    assert!(error.remedy_text().is_some(), "{error}");
     (error.code(), error.message().to_owned())
 }
 
@@ -179,6 +179,30 @@ fn all_layout_problems_are_reported_at_once() {
             "backup_label is present: the directory is a base backup, or one was being taken when the server ended",
         ]
     );
+}
+
+#[test]
+fn the_remedy_for_a_folder_without_data_brings_it_back() {
+    let fake = Fake::new("15");
+    for folder in ["pg_notify", "pg_logical/mappings", "pg_serial"] {
+        std::fs::remove_dir(fake.path(folder)).unwrap();
+    }
+    let problems = fake.resolve().layout_problems().unwrap();
+    assert_eq!(problems.len(), 3);
+    for problem in problems {
+        let Some(Remedy::Command(command)) = problem.remedy_text() else {
+            panic!("{problem}");
+        };
+        let mut shell = std::process::Command::new("sh");
+        assert!(
+            shell
+                .args(["-c", command.as_str()])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+    assert_eq!(fake.problems(), Vec::<String>::new());
 }
 
 #[test]
