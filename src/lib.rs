@@ -12,3 +12,4 @@ pub mod fault;
 pub mod journal;
 pub mod pg;
 pub mod server;
+pub mod work;
