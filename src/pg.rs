@@ -6,9 +6,11 @@ pub mod conf;
 pub mod control;
 pub mod datadir;
 pub mod id;
+pub mod page;
 pub mod postmaster;
 pub mod quote;
 pub mod relfile;
+pub mod slru;
 pub mod version;
 
 pub use control::{ClusterState, ControlFile};
