@@ -4,7 +4,6 @@
 //! its own, is a direct child, and goes down with us. What is done with all this is decided by
 //! the rooms above.
 
-mod cancel;
 mod client;
 mod command;
 pub mod initdb;
@@ -22,7 +21,6 @@ pub mod psql;
 mod socket;
 mod spec;
 
-pub use cancel::{Cancel, install_signal_handlers};
 pub use client::Client;
 pub use initdb::Initdb;
 pub use installation::{Installation, Side};
@@ -36,3 +34,5 @@ pub use postmaster::Postmaster;
 pub use program::{Output, Program};
 pub use psql::Psql;
 pub use spec::{DEFAULT_PORT, PostmasterSpec};
+
+pub use crate::work::{Cancel, install_signal_handlers};

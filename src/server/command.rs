@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::cancel::Cancel;
 use super::privileges;
+use crate::work::Cancel;
 
 /// What a child keeps of our environment. `LD_LIBRARY_PATH`, because an installation that was
 /// built by hand may need it to start at all.

@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::cancel::Cancel;
 use super::installation::Installation;
 use super::program::{Program, path_option};
 use crate::error::{Code, Result};
 use crate::pg::MajorVersion;
+use crate::work::Cancel;
 
 /// Who compares and orders text in the new cluster, besides `lc_collate` and `lc_ctype`.
 #[derive(Debug, Clone, PartialEq, Eq)]

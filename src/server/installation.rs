@@ -7,11 +7,11 @@ use std::process::Stdio;
 use nix::sys::signal::Signal;
 use nix::unistd::{AccessFlags, access};
 
-use super::cancel::Cancel;
 use super::command;
 use super::program::{Program, path_option};
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::Version;
+use crate::work::Cancel;
 
 /// Which of the two clusters something belongs to.
 #[derive(

@@ -4,11 +4,11 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use super::cancel::Cancel;
 use super::installation::Installation;
 use super::program::{Program, path_option};
 use crate::error::{Code, Result};
 use crate::pg::MajorVersion;
+use crate::work::Cancel;
 
 /// A dump in binary-upgrade mode, custom format, without data.
 #[derive(Debug, Clone)]

@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use super::cancel::Cancel;
 use super::installation::Installation;
 use super::program::{Program, path_option};
 use crate::error::{Code, Result};
+use crate::work::Cancel;
 
 /// A script of roles and tablespaces, in binary-upgrade mode.
 #[derive(Debug, Clone)]

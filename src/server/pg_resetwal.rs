@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::cancel::Cancel;
 use super::installation::Installation;
 use super::program::{Program, path_option};
 use crate::error::Result;
 use crate::pg::{FullXid, MajorVersion, MultiXid, Oid, Xid};
+use crate::work::Cancel;
 
 /// The counters to set; what is `None` stays.
 ///

@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::cancel::Cancel;
 use super::installation::Installation;
 use super::program::{Program, path_option};
 use crate::error::{Code, Result};
 use crate::pg::MajorVersion;
+use crate::work::Cancel;
 
 /// How many objects make one transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use postgres::{CancelToken, NoTls};
 
-use super::cancel::Cancel;
 use super::client::Client;
 use super::postmaster::Postmaster;
 use crate::error::{Code, Error, Result};
+use crate::work::Cancel;
 
 /// How soon a statement that is running learns of a requested stop.
 const WATCH: Duration = Duration::from_millis(50);

@@ -9,7 +9,6 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::cancel::Cancel;
 use super::client::Client;
 use super::command::{self, Pauses};
 use super::program::{append_to, tail};
@@ -18,6 +17,7 @@ use super::spec::PostmasterSpec;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::postmaster::PostmasterPid;
 use crate::pg::quote;
+use crate::work::Cancel;
 
 /// A running server that is ours alone.
 ///

@@ -9,11 +9,11 @@ use std::process::{ExitStatus, Stdio};
 
 use nix::sys::signal::Signal;
 
-use super::cancel::Cancel;
 use super::command;
 use super::installation::Installation;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::quote;
+use crate::work::Cancel;
 
 /// How many of the last lines of a log an error carries.
 pub(super) const TAIL_LINES: usize = 10;
@@ -61,6 +61,8 @@ impl<'a> Program<'a> {
     }
 
     /// Appends its standard error to this file, which errors then name.
+    ///
+    /// Runs at the same time need a file each: an error takes the last lines for its own.
     #[must_use]
     pub fn log_to(mut self, log: &Path) -> Self {
         self.log = Some(log.to_owned());

@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::cancel::Cancel;
 use super::installation::Installation;
 use super::program::{Output, Program, path_option};
 use crate::error::{Code, Result};
+use crate::work::Cancel;
 
 /// What to run.
 #[derive(Debug, Clone, Copy)]
