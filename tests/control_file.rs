@@ -4,17 +4,14 @@
 // A test says what went wrong by failing there.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+mod real_cluster;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, User, chown, geteuid};
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use pg_migrator::pg::{ClusterState, ControlFile, DataDir};
-use postgres::{Client, NoTls};
-use tempfile::TempDir;
+use postgres::Client;
+use real_cluster::{Cluster, program, run, toolchain};
 
 type Fields = BTreeMap<String, String>;
 
@@ -33,135 +30,19 @@ const SETTINGS: &[&str] = &[
     "fsync=off",
 ];
 
-fn toolchain(name: &str) -> PathBuf {
-    let directory = std::env::var_os("PGM_TOOLCHAIN").map(PathBuf::from);
-    let directory = directory.unwrap_or_else(|| {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/toolchain");
-        let output = Command::new(&script).arg("--dir").output().unwrap();
-        PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
-    });
-    let bindir = directory.join(name).join("bin");
-    assert!(bindir.is_dir(), "{name} is missing: run ci/toolchain");
-    bindir
+fn control(cluster: &Cluster) -> ControlFile {
+    let dir = DataDir::resolve(&cluster.data()).unwrap();
+    assert_eq!(dir.layout_problems().unwrap(), []);
+    ControlFile::read(&dir.path).unwrap()
 }
 
-/// PostgreSQL does not run as root; there the servers belong to the user `ci/toolchain` makes.
-fn server_user() -> Option<User> {
-    geteuid()
-        .is_root()
-        .then(|| User::from_name("pgmtest").unwrap().unwrap())
-}
-
-fn program(path: PathBuf, directory: &Path) -> Command {
-    assert!(path.is_file(), "{} is missing", path.display());
-    let mut command = Command::new(path);
-    command
-        .env_clear()
-        .envs([("PATH", "/usr/bin:/bin"), ("LC_ALL", "C"), ("TZ", "UTC")])
-        .current_dir(directory)
-        .stdin(Stdio::null());
-    if let Some(user) = server_user() {
-        command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
-    }
-    command
-}
-
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {errors}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-struct Cluster {
-    temp: TempDir,
-    old: PathBuf,
-}
-
-impl Cluster {
-    fn create(installation: &str) -> Self {
-        let temp = tempfile::Builder::new().prefix("pgm").tempdir().unwrap();
-        if let Some(user) = server_user() {
-            chown(temp.path(), Some(user.uid), Some(user.gid)).unwrap();
-        }
-        let old = toolchain(installation);
-        let cluster = Self { temp, old };
-        let mut initdb = program(cluster.old.join("initdb"), cluster.temp.path());
-        initdb.args([
-            "-N",
-            "-A",
-            "trust",
-            "-U",
-            "postgres",
-            "-E",
-            "UTF8",
-            "--locale=C",
-        ]);
-        run(initdb.arg("-D").arg(cluster.data()));
-        cluster
-    }
-
-    fn data(&self) -> PathBuf {
-        self.temp.path().join("data")
-    }
-
-    fn control(&self) -> ControlFile {
-        let dir = DataDir::resolve(&self.data()).unwrap();
-        assert_eq!(dir.layout_problems().unwrap(), []);
-        ControlFile::read(&dir.path).unwrap()
-    }
-
-    fn start(&self) -> Server {
-        let log = std::fs::File::create(self.temp.path().join("log")).unwrap();
-        let mut postgres = program(self.old.join("postgres"), self.temp.path());
-        postgres
-            .arg("-D")
-            .arg(self.data())
-            .arg("-k")
-            .arg(self.temp.path());
-        for setting in SETTINGS {
-            postgres.args(["-c", setting]);
-        }
-        let child = postgres.stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        Server(child)
-    }
-
-    fn connect(&self) -> Client {
-        let mut config = postgres::Config::new();
-        config
-            .host_path(self.temp.path())
-            .user("postgres")
-            .dbname("postgres");
-        let until = Instant::now() + Duration::from_secs(60);
-        loop {
-            match config.connect(NoTls) {
-                Ok(client) => return client,
-                Err(error) if Instant::now() > until => {
-                    let log = std::fs::read_to_string(self.temp.path().join("log"));
-                    panic!("{error}\n{}", log.unwrap_or_default());
-                }
-                Err(_) => std::thread::sleep(Duration::from_millis(50)),
-            }
-        }
-    }
-
-    fn controldata(&self, bindir: &Path) -> Fields {
-        let output = run(program(bindir.join("pg_controldata"), self.temp.path()).arg(self.data()));
-        let lines = output.lines().filter_map(|line| line.split_once(':'));
-        lines
-            .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
-            .collect()
-    }
-}
-
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let pid = Pid::from_raw(i32::try_from(self.0.id()).unwrap());
-        let _ = kill(pid, Signal::SIGINT);
-        let _ = self.0.wait();
-    }
+fn controldata(cluster: &Cluster, bindir: &Path) -> Fields {
+    let output =
+        run(program(bindir.join("pg_controldata"), cluster.directory()).arg(cluster.data()));
+    let lines = output.lines().filter_map(|line| line.split_once(':'));
+    lines
+        .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+        .collect()
 }
 
 /// Spends transactions, OIDs, multixacts and commit timestamps in different amounts.
@@ -453,7 +334,7 @@ fn as_controldata(control: &ControlFile) -> Fields {
 }
 
 fn compare_with_controldata(cluster: &Cluster, bindir: &Path) {
-    let mut said = cluster.controldata(bindir);
+    let mut said = controldata(cluster, bindir);
     // Dates in the words of strftime, compared with the server's functions; and the nonce.
     for name in [
         "pg_control last modified",
@@ -462,7 +343,7 @@ fn compare_with_controldata(cluster: &Cluster, bindir: &Path) {
     ] {
         assert!(said.remove(name).is_some(), "{name}");
     }
-    assert_eq!(as_controldata(&cluster.control()), said);
+    assert_eq!(as_controldata(&control(cluster)), said);
 }
 
 fn settings_are_recorded(control: &ControlFile, major: u16) {
@@ -481,31 +362,31 @@ fn settings_are_recorded(control: &ControlFile, major: u16) {
 }
 
 fn compare(major: u16, installation: &str) {
-    let cluster = Cluster::create(installation);
-    assert_eq!(cluster.control().state, ClusterState::ShutDown);
-    let server = cluster.start();
+    let cluster = Cluster::create(installation, &[]);
+    assert_eq!(control(&cluster).state, ClusterState::ShutDown);
+    let server = cluster.start(SETTINGS);
     let mut client = cluster.connect();
     work(&mut client);
     let mut said = functions(&mut client);
     // Version 10 also told the checkpoint before the last one.
     assert_eq!(said.remove("prior_lsn").is_some(), major == 10);
-    let control = cluster.control();
-    assert_eq!(as_functions(&control, major), said);
-    assert_eq!(control.state, ClusterState::InProduction);
-    assert!(control.next_multi.0 > 1 && control.next_multi_offset > 1);
-    settings_are_recorded(&control, major);
+    let running = control(&cluster);
+    assert_eq!(as_functions(&running, major), said);
+    assert_eq!(running.state, ClusterState::InProduction);
+    assert!(running.next_multi.0 > 1 && running.next_multi_offset > 1);
+    settings_are_recorded(&running, major);
     drop(client);
     drop(server);
 
-    assert_eq!(cluster.control().state, ClusterState::ShutDown);
-    assert!(cluster.control().checkpoint_lsn > control.checkpoint_lsn);
+    assert_eq!(control(&cluster).state, ClusterState::ShutDown);
+    assert!(control(&cluster).checkpoint_lsn > running.checkpoint_lsn);
     if major < 15 {
         return;
     }
     let whole = toolchain(&format!("new-{major}"));
     compare_with_controldata(&cluster, &whole);
-    let mut resetwal = program(whole.join("pg_resetwal"), cluster.temp.path());
-    let first = cluster.control().first_segment_after_checkpoint();
+    let mut resetwal = program(whole.join("pg_resetwal"), cluster.directory());
+    let first = control(&cluster).first_segment_after_checkpoint();
     resetwal.args([
         "-e",
         "5",
@@ -520,7 +401,7 @@ fn compare(major: u16, installation: &str) {
     ]);
     run(resetwal.arg(cluster.data()));
     compare_with_controldata(&cluster, &whole);
-    let after = cluster.control();
+    let after = control(&cluster);
     assert_eq!((after.next_xid.epoch(), after.oldest_xid.0), (5, 333));
     assert_eq!(
         (
