@@ -1,0 +1,25 @@
+SELECT lo_from_bytea(100001, 'short content');
+SELECT lo_from_bytea(100002, convert_to(repeat('größe ', 20000), 'UTF8'));
+SELECT lo_create(100003);
+SELECT lo_from_bytea(100004, decode(string_agg(md5(n::text), ''), 'hex')) FROM generate_series(1, 3000) n;
+SELECT lo_create(100005);
+-- A hole of one megabyte.
+SELECT lo_put(100005, 0, 'start'), lo_put(100005, 1048576, 'end');
+SELECT lo_from_bytea(4294967290, 'the highest oids are taken too');
+SELECT lo_from_bytea(100100 + n, convert_to(md5(n::text), 'UTF8')) FROM generate_series(1, 50) n;
+SELECT lo_unlink(100120), lo_unlink(100121);
+SELECT lo_put(100101, 3, 'changed');
+ALTER LARGE OBJECT 100002 OWNER TO app_owner;
+ALTER LARGE OBJECT 100003 OWNER TO "o'Brien ""the"" \quote";
+GRANT SELECT ON LARGE OBJECT 100001 TO reader;
+GRANT SELECT, UPDATE ON LARGE OBJECT 100002 TO writer WITH GRANT OPTION;
+GRANT ALL ON LARGE OBJECT 100004 TO PUBLIC;
+SET ROLE writer;
+GRANT SELECT ON LARGE OBJECT 100002 TO "größe";
+RESET ROLE;
+COMMENT ON LARGE OBJECT 100002 IS 'it''s a "large" object \ größe';
+CREATE TABLE app.refers_to_large_objects AS SELECT oid AS large_object FROM pg_largeobject_metadata;
+SELECT proof.try('SELECT lo_put(100001, 5, ''rewritten'')');
+SELECT proof.try('SELECT lo_unlink(100102)');
+SELECT proof.try('SELECT lo_from_bytea(0, ''new'')');
+SELECT proof.try('SELECT lo_from_bytea(100102, ''again'')');
