@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Exit, Remedy};
-use crate::journal::{Phase, Standing};
+pub use crate::journal::{Phase, Standing};
 use crate::pg::Version;
 
 /// One event, as it is sent and stored.

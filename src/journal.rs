@@ -8,6 +8,6 @@ mod record;
 mod standing;
 mod store;
 
-pub use record::{FORMAT, Milestone, Opened, Phase, Record};
+pub use record::{FORMAT, Milestone, Opened, Phase, Record, Target};
 pub use standing::{Standing, State, StepEntry, StepState};
 pub use store::{JOURNAL_FILE, Journal};

@@ -132,6 +132,8 @@ codes! {
         "The file named in the facts could not be opened as the owner of the data directory."
     1210 NewWithoutControl Precondition "the new cluster is not in a state this command can use"
         "The new data directory does not hold what the state directory says it should. Somebody removed or changed it."
+    1211 WrongUser Precondition "not the install user"
+        "The program connects as the superuser that initdb made, the one with OID 10: it owns the system catalogs, and initdb gives its name to the same user of the new cluster. Its name is the operating-system user's unless it is given with --username."
     1301 ControlFile Precondition "pg_control cannot be read"
         "global/pg_control is missing, too short, of a version this program does not know, or its CRC does not match its contents. A damaged control file must be repaired from a backup before any upgrade."
     1302 ControlMismatch Precondition "the control files of old and new do not agree"

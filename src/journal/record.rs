@@ -19,10 +19,24 @@ pub enum Phase {
     Cutover,
 }
 
+/// Where a way back ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// At nothing: everything is undone, and the migration is over.
+    RolledBack,
+    /// At the end of prepare: only the cutover is undone.
+    Prepared,
+    /// At the beginning of prepare, which then begins anew.
+    Anew,
+}
+
 /// A point of a migration at which a command may end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Milestone {
+    /// Everything was undone, and prepare begins anew.
+    Anew,
     /// New is built; the cutover may follow.
     Prepared,
     /// New has been handed over.
@@ -70,10 +84,10 @@ pub enum Record {
         /// Name of the step.
         step: String,
     },
-    /// The way back begins; it ends at a milestone.
+    /// The way back begins.
     BackwardBegun {
-        /// Whether only the cutover is undone.
-        to_prepared: bool,
+        /// Where it ends.
+        to: Target,
     },
     /// A step is about to be undone.
     UndoBegun {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::record::{Milestone, Opened, Phase, Record};
+use super::record::{Milestone, Opened, Phase, Record, Target};
 
 /// Where a migration stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,8 +60,8 @@ pub struct State {
     pub steps: Vec<StepEntry>,
     /// The last milestone.
     pub milestone: Option<Milestone>,
-    /// The way back is being gone; `true`: only to [`Milestone::Prepared`].
-    pub backward: Option<bool>,
+    /// Where the way back leads that is being gone.
+    pub backward: Option<Target>,
 }
 
 impl State {
@@ -96,7 +96,7 @@ impl State {
                     Standing::Prepared
                 }
             }
-            (None, None) => Standing::Preparing,
+            (None, None | Some(Milestone::Anew)) => Standing::Preparing,
         }
     }
 
@@ -118,7 +118,7 @@ impl State {
                 intent,
             } => self.intend(step, *phase, intent),
             Record::StepDone { step } => self.turn(step, &[StepState::Intended], StepState::Done),
-            Record::BackwardBegun { to_prepared } => self.begin_backward(*to_prepared),
+            Record::BackwardBegun { to } => self.begin_backward(*to),
             Record::UndoBegun { step } => {
                 self.backward.is_some()
                     && self.turn(
@@ -140,7 +140,7 @@ impl State {
                 .all(|entry| entry.state == StepState::Done)
             && self.step(step).is_none()
             && match phase {
-                Phase::Prepare => self.milestone.is_none(),
+                Phase::Prepare => self.preparing(),
                 Phase::Cutover => self.milestone == Some(Milestone::Prepared),
             };
         if allowed {
@@ -175,37 +175,38 @@ impl State {
         allowed
     }
 
-    /// A way back to `Prepared` that is under way may be extended to the whole way.
-    fn begin_backward(&mut self, to_prepared: bool) -> bool {
-        let allowed = match self.backward {
-            None => self.milestone != Some(Milestone::Finalizing),
-            Some(partial) => partial && !to_prepared,
+    /// A shorter way back that is under way may be turned into the whole one.
+    fn begin_backward(&mut self, to: Target) -> bool {
+        let allowed = match (self.backward, to) {
+            (Some(Target::RolledBack), _) => false,
+            (Some(_), _) => to == Target::RolledBack,
+            (None, Target::RolledBack) => self.milestone != Some(Milestone::Finalizing),
+            (None, Target::Prepared) => {
+                matches!(self.milestone, Some(Milestone::Prepared | Milestone::Upgraded))
+            }
+            (None, Target::Anew) => self.preparing(),
         };
-        let allowed = allowed
-            && (!to_prepared
-                || matches!(
-                    self.milestone,
-                    Some(Milestone::Prepared | Milestone::Upgraded)
-                ));
         if allowed {
-            self.backward = Some(to_prepared);
+            self.backward = Some(to);
         }
         allowed
     }
 
+    fn preparing(&self) -> bool {
+        matches!(self.milestone, None | Some(Milestone::Anew))
+    }
+
     fn reach(&mut self, milestone: Milestone) -> bool {
-        let all_done = self
-            .steps
-            .iter()
-            .all(|entry| entry.state == StepState::Done);
+        let all_done = self.steps.iter().all(|entry| entry.state == StepState::Done);
         let cutover_left = self.steps.iter().any(|entry| entry.phase == Phase::Cutover);
         let allowed = match (milestone, self.backward) {
-            (Milestone::Prepared, None) => self.milestone.is_none() && all_done,
-            (Milestone::Prepared, Some(true)) => !cutover_left,
+            (Milestone::Anew, Some(Target::Anew)) => self.steps.is_empty(),
+            (Milestone::Prepared, None) => self.preparing() && all_done,
+            (Milestone::Prepared, Some(Target::Prepared)) => !cutover_left,
             (Milestone::Upgraded, None) => {
                 self.milestone == Some(Milestone::Prepared) && all_done && cutover_left
             }
-            (Milestone::RolledBack, Some(false)) => self.steps.is_empty(),
+            (Milestone::RolledBack, Some(Target::RolledBack)) => self.steps.is_empty(),
             (Milestone::Finalizing, None) => self.milestone == Some(Milestone::Upgraded),
             (Milestone::Finalized, None) => self.milestone == Some(Milestone::Finalizing),
             _ => false,
@@ -268,7 +269,7 @@ mod tests {
         assert_eq!(fold(&records).standing(), Standing::Upgraded);
         for step in ["b", "a"] {
             if step == "b" {
-                records.push(Record::BackwardBegun { to_prepared: false });
+                records.push(Record::BackwardBegun { to: Target::RolledBack });
             }
             records.push(Record::UndoBegun { step: step.into() });
             records.push(Record::UndoDone { step: step.into() });
@@ -285,7 +286,7 @@ mod tests {
             done("a"),
             intend("b", Phase::Prepare),
             done("b"),
-            Record::BackwardBegun { to_prepared: false },
+            Record::BackwardBegun { to: Target::RolledBack },
         ]);
         assert!(!state.accept(&Record::UndoBegun { step: "a".into() }));
         assert!(state.accept(&Record::UndoBegun { step: "b".into() }));
@@ -295,7 +296,7 @@ mod tests {
     fn nothing_goes_forward_on_the_way_back_or_after_the_end() {
         let mut state = fold(&[
             intend("a", Phase::Prepare),
-            Record::BackwardBegun { to_prepared: false },
+            Record::BackwardBegun { to: Target::RolledBack },
         ]);
         assert!(!state.accept(&done("b")));
         assert!(!state.accept(&intend("b", Phase::Prepare)));
@@ -321,7 +322,7 @@ mod tests {
             reached(Milestone::Upgraded),
             reached(Milestone::Finalizing),
         ]);
-        assert!(!state.accept(&Record::BackwardBegun { to_prepared: false }));
+        assert!(!state.accept(&Record::BackwardBegun { to: Target::RolledBack }));
         assert!(state.accept(&reached(Milestone::Finalized)));
     }
 
@@ -332,12 +333,27 @@ mod tests {
             done("a"),
             reached(Milestone::Prepared),
             intend("b", Phase::Cutover),
-            Record::BackwardBegun { to_prepared: true },
+            Record::BackwardBegun { to: Target::Prepared },
             Record::UndoBegun { step: "b".into() },
             Record::UndoDone { step: "b".into() },
             reached(Milestone::Prepared),
             intend("b", Phase::Cutover),
         ]);
         assert_eq!(state.standing(), Standing::CuttingOver);
+    }
+
+    #[test]
+    fn prepare_can_be_begun_anew() {
+        let state = fold(&[
+            intend("a", Phase::Prepare),
+            Record::BackwardBegun { to: Target::Anew },
+            Record::UndoBegun { step: "a".into() },
+            Record::UndoDone { step: "a".into() },
+            reached(Milestone::Anew),
+            intend("a", Phase::Prepare),
+            done("a"),
+            reached(Milestone::Prepared),
+        ]);
+        assert_eq!(state.standing(), Standing::Prepared);
     }
 }
