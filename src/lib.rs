@@ -5,6 +5,7 @@
 //! `catalog`) through a frozen plan (`plan`) to the steps that act (`steps`, driven by
 //! `engine`), and out as one stream of events (`event`) that `render` turns into text.
 
+pub mod catalog;
 pub mod disk;
 pub mod error;
 pub mod event;

@@ -1,0 +1,17 @@
+//! What a cluster holds, asked of its own server and never changed by the asking.
+//!
+//! [`Snapshot`] is what must be moved: databases, and in each the relations that have files.
+//! [`Fingerprint`] tells whether anything was changed that the dumped schema depends on. Both
+//! work with every supported version, on the old side and on the new.
+
+mod copy;
+mod fingerprint;
+mod read;
+mod relation;
+mod snapshot;
+mod template;
+
+pub use fingerprint::{Fingerprint, FingerprintQuery, fingerprint};
+pub use read::read;
+pub use relation::{Persistence, RelKind, Relation};
+pub use snapshot::{Database, LocaleProvider, Role, Snapshot, Tablespace, TemplateSettings};

@@ -1,0 +1,288 @@
+//! The SQL that hashes catalogs: one statement, and so one snapshot, for each database.
+
+use std::fmt::Write;
+
+use super::rules::{self, LEFT_OUT, REPLICATION_PROGRESS, Rule, Temporary};
+use crate::pg::{MajorVersion, quote};
+
+/// Columns of every system catalog, a row each; a hidden `oid` (10 and 11) comes first.
+///
+/// Tables a superuser made in `pg_catalog` have OIDs of users: their rows are data.
+pub(super) const COLUMNS: &str = "
+    SELECT c.relname::pg_catalog.text, c.relisshared, a.attname::pg_catalog.text,
+           a.atttypid = 'pg_catalog.regproc'::pg_catalog.regtype
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
+    WHERE c.relnamespace = 'pg_catalog'::pg_catalog.regnamespace
+      AND c.relkind = 'r' AND c.oid < 16384
+      AND (a.attnum > 0 OR a.attname = 'oid') AND NOT a.attisdropped
+    ORDER BY c.relname::pg_catalog.text COLLATE pg_catalog.\"C\", a.attnum";
+
+/// A catalog as the server describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Catalog {
+    pub(super) name: String,
+    pub(super) shared: bool,
+    pub(super) columns: Vec<Column>,
+}
+
+/// A column of a catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Column {
+    pub(super) name: String,
+    /// `regproc` prints names it looks up elsewhere; its OID is what the row holds.
+    pub(super) is_function: bool,
+}
+
+impl Catalog {
+    fn has_oid(&self) -> bool {
+        self.columns.iter().any(|column| column.name == "oid")
+    }
+
+    fn rule(&self) -> Option<&'static Rule> {
+        rules::rule_for(&self.name)
+    }
+
+    fn temporary(&self) -> Temporary {
+        self.rule().map_or(Temporary::Never, |rule| rule.temporary)
+    }
+
+    /// The columns that are hashed, as one row value.
+    fn row(&self) -> String {
+        let moving = self.rule().map_or(&[][..], |rule| rule.moving);
+        let columns = self.columns.iter();
+        let values: Vec<String> = columns
+            .filter(|column| !moving.contains(&column.name.as_str()))
+            .map(|column| {
+                let cast = if column.is_function {
+                    "::pg_catalog.oid"
+                } else {
+                    ""
+                };
+                format!("t.{}{cast}", quote::ident(&column.name))
+            })
+            .collect();
+        format!("ROW({})", values.join(", "))
+    }
+}
+
+/// Number of rows and a hash of the set of rows, as one text; the order of rows has no part in it.
+///
+/// Row by row at least 64 bits, summed up in `numeric`, so that equal rows do not cancel out.
+/// `hashtextextended` came with 11 and takes half the time of `md5`.
+fn digest(row: &str, major: MajorVersion) -> String {
+    let hash = if major >= MajorVersion(11) {
+        format!("pg_catalog.hashtextextended({row}::pg_catalog.text COLLATE pg_catalog.\"C\", 0)")
+    } else {
+        format!(
+            "('x' || pg_catalog.substr(pg_catalog.md5({row}::pg_catalog.text), 1, 16))::pg_catalog.bit(64)::pg_catalog.int8"
+        )
+    };
+    format!("pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum({hash}))")
+}
+
+/// The statement for the catalogs all databases share.
+pub(super) fn for_cluster(catalogs: &[Catalog], major: MajorVersion) -> String {
+    let shared = catalogs.iter().filter(|catalog| catalog.shared);
+    let mut parts: Vec<String> = hashed(shared)
+        .map(|catalog| {
+            let mut conditions = Vec::from_iter(only(catalog));
+            if catalog.name == "pg_shdepend" {
+                conditions.push("t.dbid = 0".to_owned());
+            }
+            part(catalog, &conditions, major)
+        })
+        .collect();
+    if major >= MajorVersion(17) {
+        let digest = digest("ROW(t.external_id, t.remote_lsn)", major);
+        parts.push(format!(
+            "SELECT {}::pg_catalog.text, {digest} FROM pg_catalog.pg_show_replication_origin_status() t",
+            quote::literal(REPLICATION_PROGRESS)
+        ));
+    }
+    parts.join("\nUNION ALL\n")
+}
+
+/// The statement for the database it is run in.
+pub(super) fn for_database(catalogs: &[Catalog], major: MajorVersion) -> String {
+    let own = catalogs
+        .iter()
+        .filter(|catalog| !catalog.shared || catalog.name == "pg_shdepend");
+    let parts: Vec<String> = hashed(own)
+        .map(|catalog| {
+            let mut conditions = Vec::from_iter(only(catalog));
+            conditions.extend(not_temporary(catalog.temporary()));
+            if catalog.name == "pg_shdepend" {
+                conditions.push(
+                    "t.dbid = (SELECT d.oid FROM pg_catalog.pg_database d \
+                     WHERE d.datname = pg_catalog.current_database())"
+                        .to_owned(),
+                );
+            }
+            part(catalog, &conditions, major)
+        })
+        .collect();
+    format!(
+        "{}{}",
+        temporary_objects(catalogs),
+        parts.join("\nUNION ALL\n")
+    )
+}
+
+/// The statement for the large objects of one database alone: their number, and the digest.
+pub(super) fn for_large_objects(catalogs: &[Catalog], major: MajorVersion) -> Option<String> {
+    let metadata = catalogs
+        .iter()
+        .find(|catalog| catalog.name == "pg_largeobject_metadata")?;
+    Some(part(metadata, &[], major))
+}
+
+fn hashed<'a>(catalogs: impl Iterator<Item = &'a Catalog>) -> impl Iterator<Item = &'a Catalog> {
+    catalogs.filter(|catalog| !LEFT_OUT.contains(&catalog.name.as_str()))
+}
+
+fn only(catalog: &Catalog) -> Option<String> {
+    catalog.rule()?.only.map(str::to_owned)
+}
+
+fn part(catalog: &Catalog, conditions: &[String], major: MajorVersion) -> String {
+    let mut sql = format!(
+        "SELECT {}::pg_catalog.text, {} FROM pg_catalog.{} t",
+        quote::literal(&catalog.name),
+        digest(&catalog.row(), major),
+        quote::ident(&catalog.name)
+    );
+    if !conditions.is_empty() {
+        // Writing to a String cannot fail.
+        let _ = write!(sql, " WHERE {}", conditions.join(" AND "));
+    }
+    sql
+}
+
+fn not_temporary(temporary: Temporary) -> Option<String> {
+    match temporary {
+        Temporary::Never => None,
+        Temporary::Itself => Some("t.oid NOT IN (SELECT s.oid FROM temporary_schema s)".to_owned()),
+        Temporary::Schema(column) => Some(format!(
+            "t.{column} NOT IN (SELECT s.oid FROM temporary_schema s)"
+        )),
+        Temporary::Relation(column) => Some(format!(
+            "t.{column} NOT IN (SELECT r.oid FROM temporary_relation r)"
+        )),
+        Temporary::In(column, catalog) => Some(format!(
+            "t.{column}::pg_catalog.oid NOT IN (SELECT o.object FROM temporary_object o \
+             WHERE o.class = 'pg_catalog.{catalog}'::pg_catalog.regclass)"
+        )),
+        Temporary::Object(class, object) => Some(format!(
+            "(t.{class}, t.{object}) NOT IN (SELECT o.class, o.object FROM temporary_object o)"
+        )),
+    }
+}
+
+/// Common table expressions that name everything temporary in this database.
+fn temporary_objects(catalogs: &[Catalog]) -> String {
+    let named = catalogs.iter().filter(|catalog| catalog.has_oid());
+    let objects: Vec<String> = named
+        .filter_map(|catalog| {
+            let (column, set) = match catalog.temporary() {
+                Temporary::Itself => ("oid", "temporary_schema"),
+                Temporary::Schema(column) => (column, "temporary_schema"),
+                Temporary::Relation(column) => (column, "temporary_relation"),
+                _ => return None,
+            };
+            Some(format!(
+                "SELECT {}::pg_catalog.regclass::pg_catalog.oid, t.oid FROM pg_catalog.{} t \
+                 WHERE t.{column} IN (SELECT s.oid FROM {set} s)",
+                quote::literal(&format!("pg_catalog.{}", catalog.name)),
+                quote::ident(&catalog.name)
+            ))
+        })
+        .collect();
+    format!(
+        "WITH temporary_schema (oid) AS (
+SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname ~ '^pg_(toast_)?temp_[0-9]+$'
+), temporary_relation (oid) AS (
+SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relnamespace IN (SELECT s.oid FROM temporary_schema s)
+), temporary_object (class, object) AS (
+{}
+)
+",
+        objects.join("\nUNION ALL\n")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn catalog(name: &str, shared: bool, columns: &[&str]) -> Catalog {
+        let columns = columns.iter().map(|column| Column {
+            name: column.trim_start_matches('*').to_owned(),
+            is_function: column.starts_with('*'),
+        });
+        Catalog {
+            name: name.to_owned(),
+            shared,
+            columns: columns.collect(),
+        }
+    }
+
+    fn catalogs() -> Vec<Catalog> {
+        vec![
+            catalog("pg_authid", true, &["oid", "rolname"]),
+            catalog("pg_class", false, &["oid", "relnamespace", "relpages"]),
+            catalog("pg_largeobject_metadata", false, &["oid", "lomowner"]),
+            catalog("pg_shdepend", true, &["dbid", "classid", "objid"]),
+            catalog("pg_statistic", false, &["starelid"]),
+            catalog("pg_type", false, &["oid", "typnamespace", "*typinput"]),
+            catalog("pg_unheard_of", false, &["oid", "x\"y"]),
+        ]
+    }
+
+    #[test]
+    fn what_moves_by_itself_is_not_hashed() {
+        let sql = for_database(&catalogs(), MajorVersion(17));
+        assert!(sql.contains("ROW(t.\"oid\", t.\"relnamespace\")"), "{sql}");
+        assert!(!sql.contains("relpages") && !sql.contains("pg_statistic"));
+        assert!(!sql.contains("pg_authid"));
+    }
+
+    #[test]
+    fn functions_are_hashed_by_oid_and_names_are_quoted() {
+        let sql = for_database(&catalogs(), MajorVersion(17));
+        assert!(sql.contains("t.\"typinput\"::pg_catalog.oid)"), "{sql}");
+        assert!(sql.contains("t.\"x\"\"y\")"), "{sql}");
+    }
+
+    #[test]
+    fn dependencies_on_roles_belong_to_their_database() {
+        let own = for_database(&catalogs(), MajorVersion(17));
+        assert!(own.contains("t.dbid = (SELECT d.oid"), "{own}");
+        let shared = for_cluster(&catalogs(), MajorVersion(17));
+        assert!(shared.contains("t.dbid = 0") && shared.contains("pg_authid"));
+        assert!(!shared.contains("pg_class") && !shared.contains("temporary"));
+    }
+
+    #[test]
+    fn each_version_has_a_hash() {
+        let hashes = |major| {
+            let sql = for_cluster(&catalogs(), MajorVersion(major));
+            let positions = sql.contains(REPLICATION_PROGRESS);
+            (
+                sql.contains("md5"),
+                sql.contains("hashtextextended"),
+                positions,
+            )
+        };
+        assert_eq!(hashes(10), (true, false, false));
+        assert_eq!(hashes(11), (false, true, false));
+        assert_eq!(hashes(17), (false, true, true));
+    }
+
+    #[test]
+    fn large_objects_can_be_asked_for_alone() {
+        let sql = for_large_objects(&catalogs(), MajorVersion(14)).unwrap();
+        assert!(sql.contains("lomowner") && !sql.contains("UNION"));
+        assert_eq!(for_large_objects(&[], MajorVersion(14)), None);
+    }
+}

@@ -1,0 +1,10 @@
+//! The room `catalog` on real servers.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod fingerprint;
+mod settings;
+mod shop;
+mod snapshot;
+#[path = "../support/mod.rs"]
+mod support;
