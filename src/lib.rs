@@ -12,5 +12,6 @@ pub mod event;
 pub mod fault;
 pub mod journal;
 pub mod pg;
+pub mod render;
 pub mod server;
 pub mod work;

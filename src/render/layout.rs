@@ -1,0 +1,451 @@
+//! Where on the page each event goes: the pure half of the terminal.
+
+use super::amount::{between, duration, grouped};
+use super::block;
+use super::findings::{self, Tally};
+use super::look::Look;
+use super::progress;
+use crate::error::Exit;
+use crate::event::{ClusterFacts, Event, EventKind, Found, Level, Remaining};
+use crate::pg::quote::terminal_safe;
+
+/// Column of a step line at which its detail begins.
+const DETAIL: usize = 24;
+
+/// Seconds between two lines about the same step where nothing can be drawn over.
+const QUIET: u64 = 10;
+
+/// Which findings are shown where the checks of a run found nothing that blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Show {
+    /// `check` and `verify` show all of them; other commands count them and name the command
+    /// that shows them.
+    Usual,
+    /// All of them.
+    All,
+}
+
+/// Where a piece of text is to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum To {
+    /// Steps and results.
+    Output,
+    /// What went wrong.
+    Errors,
+}
+
+/// Whole lines of text, and where they belong.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Chunk {
+    pub to: To,
+    pub text: String,
+}
+
+/// Sections of the page are separated by one empty line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Section {
+    Head,
+    Steps,
+    Findings,
+    Outcome,
+    Remaining,
+    Next,
+    Error,
+}
+
+/// What has been said about the run so far, and what is held until its place comes.
+#[derive(Debug, Default)]
+struct Run {
+    command: String,
+    mode: Option<String>,
+    clusters: Vec<ClusterFacts>,
+    new: Option<std::path::PathBuf>,
+    findings: Vec<Found>,
+    remaining: Vec<Remaining>,
+    step: Option<StepClock>,
+    open: bool,
+}
+
+/// When a step began, and when something was last said about it.
+#[derive(Debug)]
+struct StepClock {
+    began: String,
+    said: String,
+}
+
+/// Turns events into text; the same events always give the same text.
+#[derive(Debug)]
+pub(super) struct Layout {
+    look: Look,
+    error_look: Look,
+    pub show: Show,
+    pub titles: bool,
+    section: Option<Section>,
+    run: Run,
+    chunks: Vec<Chunk>,
+}
+
+impl Layout {
+    pub fn new(look: Look, error_look: Look) -> Self {
+        Self {
+            look,
+            error_look,
+            show: Show::Usual,
+            titles: false,
+            section: None,
+            run: Run::default(),
+            chunks: Vec::new(),
+        }
+    }
+
+    /// The text that an event brings out.
+    pub fn hear(&mut self, event: &Event) -> Vec<Chunk> {
+        if !matches!(
+            event.kind,
+            EventKind::Cluster(_) | EventKind::Standing { .. }
+        ) {
+            self.write_head();
+        }
+        match &event.kind {
+            EventKind::RunStarted {
+                command,
+                mode,
+                way_back,
+                ..
+            } => {
+                self.start(event, command, mode.as_deref(), way_back.as_deref());
+            }
+            EventKind::Cluster(facts) => self.hold_cluster(facts),
+            EventKind::StepStarted { .. } => {
+                let (began, said) = (event.time.clone(), event.time.clone());
+                self.run.step = Some(StepClock { began, said });
+            }
+            EventKind::Progress {
+                step,
+                unit,
+                done,
+                total,
+            } => {
+                self.progress(event, step, unit, *done, *total);
+            }
+            EventKind::StepFinished {
+                step,
+                detail,
+                seconds,
+            } => {
+                self.write_findings(Show::All);
+                self.write_step(step, detail, Some(*seconds));
+            }
+            EventKind::StepFailed { step } => {
+                self.write_findings(Show::All);
+                self.write_step(step, "failed", None);
+            }
+            EventKind::StepUndone { step, seconds } => {
+                self.write_step(step, "undone", Some(*seconds));
+            }
+            EventKind::Finding(found) => self.run.findings.push(found.clone()),
+            EventKind::ChecksFinished {
+                made,
+                blockers,
+                warnings,
+                notices,
+                seconds,
+            } => {
+                let (made, blockers, warnings) = (*made, *blockers, *warnings);
+                let tally = Tally {
+                    made,
+                    blockers,
+                    warnings,
+                    notices: *notices,
+                };
+                self.checks_finished(tally, *seconds);
+            }
+            EventKind::Message { level, text } => self.message(*level, text),
+            EventKind::Standing { .. } => {}
+            EventKind::Remaining { items } => self.run.remaining.extend(items.iter().cloned()),
+            EventKind::RunFinished { .. } => self.finish(&event.kind),
+        }
+        std::mem::take(&mut self.chunks)
+    }
+
+    /// What is still held where no further event will come.
+    pub fn end(&mut self) -> Vec<Chunk> {
+        self.write_head();
+        self.write_findings(Show::All);
+        std::mem::take(&mut self.chunks)
+    }
+
+    fn write(&mut self, section: Section, to: To, text: String) {
+        if text.is_empty() {
+            return;
+        }
+        if self.section.is_some_and(|last| last != section) {
+            // Always to the output, so that a file of errors does not begin with it.
+            self.chunks.push(Chunk {
+                to: To::Output,
+                text: "\n".into(),
+            });
+        }
+        self.section = Some(section);
+        self.chunks.push(Chunk { to, text });
+    }
+
+    fn start(&mut self, event: &Event, command: &str, mode: Option<&str>, way_back: Option<&str>) {
+        self.write_findings(Show::All);
+        if self.run.open {
+            let text = "this run did not come to its end: the program was killed\n";
+            self.write(Section::Outcome, To::Output, text.into());
+        }
+        if self.titles {
+            let (command, begun) = (terminal_safe(command), terminal_safe(&event.time));
+            let text = format!("=== {command}, begun {begun}\n");
+            self.write(Section::Head, To::Output, text);
+        }
+        let mode = mode.map(|mode| match way_back {
+            Some(way_back) => format!("mode {}: {}", terminal_safe(mode), terminal_safe(way_back)),
+            None => format!("mode {}", terminal_safe(mode)),
+        });
+        self.run = Run {
+            command: command.to_owned(),
+            mode,
+            open: true,
+            ..Run::default()
+        };
+    }
+
+    fn hold_cluster(&mut self, facts: &ClusterFacts) {
+        if facts.side == "new" {
+            self.run.new = Some(facts.data_directory.clone());
+        }
+        self.run.clusters.push(facts.clone());
+    }
+
+    fn write_head(&mut self) {
+        let clusters = std::mem::take(&mut self.run.clusters);
+        if clusters.is_empty() {
+            return;
+        }
+        let mut text = head(&clusters);
+        if let Some(mode) = self.run.mode.take() {
+            block::line(&mut text, &mode);
+        }
+        self.write(Section::Head, To::Output, text);
+    }
+
+    fn write_step(&mut self, step: &str, detail: &str, seconds: Option<f64>) {
+        self.run.step = None;
+        let text = step_line(step, detail, seconds, self.look.width());
+        self.write(Section::Steps, To::Output, text);
+    }
+
+    fn progress(&mut self, event: &Event, step: &str, unit: &str, done: u64, total: Option<u64>) {
+        let Some(clock) = self.run.step.as_mut().filter(|_| !self.look.terminal) else {
+            return;
+        };
+        let silent = between(&clock.said, &event.time).unwrap_or_default();
+        if silent.as_secs() < QUIET {
+            return;
+        }
+        clock.said.clone_from(&event.time);
+        let elapsed = between(&clock.began, &event.time).unwrap_or_default();
+        let detail = progress::clause(unit, done, total, elapsed.as_secs_f64());
+        let text = step_line(step, &detail, None, self.look.width());
+        self.write(Section::Steps, To::Output, text);
+    }
+
+    fn shows_all(&self) -> bool {
+        self.show == Show::All || matches!(self.run.command.as_str(), "check" | "verify")
+    }
+
+    fn checks_finished(&mut self, tally: Tally, seconds: f64) {
+        let all = self.shows_all() || tally.blockers > 0;
+        let mut detail = tally.clause();
+        if !all && tally.quiet_findings() {
+            detail += &format!(" ({})", findings::log_command(self.run.new.as_deref()));
+        }
+        self.write_step("check", &detail, Some(seconds));
+        self.write_findings(if all { Show::All } else { Show::Usual });
+    }
+
+    /// Writes the findings that are held; with [`Show::Usual`] they have been counted instead.
+    fn write_findings(&mut self, show: Show) {
+        let found = std::mem::take(&mut self.run.findings);
+        if show == Show::All {
+            let text = findings::findings(&self.look, &found);
+            self.write(Section::Findings, To::Output, text);
+        }
+    }
+
+    fn message(&mut self, level: Level, text: &str) {
+        let label = match level {
+            Level::Note => "note:".to_owned(),
+            Level::Warning => self.look.yellow("warning:"),
+        };
+        let text = format!("  {label} {}\n", terminal_safe(text));
+        self.write(Section::Steps, To::Output, text);
+    }
+
+    fn finish(&mut self, kind: &EventKind) {
+        let EventKind::RunFinished {
+            exit,
+            standing,
+            error,
+            next,
+            seconds,
+            downtime_seconds,
+            ..
+        } = kind
+        else {
+            return;
+        };
+        self.write_findings(Show::All);
+        let mut text = String::new();
+        if error.is_none() {
+            block::line(&mut text, &self.outcome(*exit, standing, *seconds));
+        }
+        if let Some(down) = downtime_seconds {
+            block::line(
+                &mut text,
+                &format!("service was down for {}", duration(*down)),
+            );
+        }
+        self.write(Section::Outcome, To::Output, text);
+        let remaining = block::remaining(&std::mem::take(&mut self.run.remaining));
+        let after = if remaining.is_empty() {
+            Section::Outcome
+        } else {
+            Section::Next
+        };
+        self.write(Section::Remaining, To::Output, remaining);
+        match error {
+            Some(error) => {
+                let text = block::error(&self.error_look, error, standing, next);
+                self.write(Section::Error, To::Errors, text);
+            }
+            None => {
+                let mut text = String::new();
+                block::commands(&mut text, 6, next);
+                self.write(after, To::Output, text);
+            }
+        }
+        self.run.open = false;
+    }
+
+    fn outcome(&self, exit: Exit, standing: &str, seconds: f64) -> String {
+        let command = self.run.command.as_str();
+        if command == "status" {
+            return format!("standing: {}", terminal_safe(standing));
+        }
+        let took = duration(seconds);
+        let done = if exit == Exit::Done {
+            format!("{} in {took}.", participle(command))
+        } else {
+            let status = exit.status();
+            format!(
+                "{} ended with exit status {status} after {took}.",
+                terminal_safe(command)
+            )
+        };
+        format!("{done} {}", block::sentence(standing))
+    }
+}
+
+fn participle(command: &str) -> &'static str {
+    match command {
+        "check" => "checked",
+        "prepare" => "prepared",
+        "cutover" => "cut over",
+        "upgrade" => "upgraded",
+        "rollback" => "rolled back",
+        "finalize" => "finalized",
+        "verify" => "verified",
+        _ => "done",
+    }
+}
+
+/// One line a cluster, their columns aligned.
+pub(super) fn head(clusters: &[ClusterFacts]) -> String {
+    let path =
+        |facts: &ClusterFacts| terminal_safe(&facts.data_directory.to_string_lossy()).into_owned();
+    let width = clusters
+        .iter()
+        .map(|facts| path(facts).chars().count())
+        .max()
+        .unwrap_or(0);
+    let mut out = String::new();
+    for facts in clusters {
+        let description = grouped(&terminal_safe(&facts.description));
+        let comma = if description.is_empty() { "" } else { ", " };
+        block::line(
+            &mut out,
+            &format!(
+                "{}{}  PostgreSQL {}{comma}{description}",
+                block::padded(&terminal_safe(&facts.side), 5),
+                block::padded(&path(facts), width),
+                terminal_safe(&facts.version.text),
+            ),
+        );
+    }
+    out
+}
+
+/// `  name   detail   duration`, the duration at the right edge.
+pub(super) fn step_line(step: &str, detail: &str, seconds: Option<f64>, width: usize) -> String {
+    let name = format!("  {}", terminal_safe(step));
+    let gap = if name.chars().count() < DETAIL {
+        ""
+    } else {
+        "  "
+    };
+    let left = format!(
+        "{}{gap}{}",
+        block::padded(&name, DETAIL),
+        terminal_safe(detail)
+    );
+    let mut out = String::new();
+    match seconds.map(duration) {
+        Some(took) => {
+            let room = width.saturating_sub(took.chars().count() + 2);
+            block::line(
+                &mut out,
+                &format!("{}  {took}", block::padded(left.trim_end(), room)),
+            );
+        }
+        None => block::line(&mut out, &left),
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_end_at_the_right_edge() {
+        let line = step_line("place-files", "3 files", Some(112.0), 60);
+        assert_eq!(
+            line,
+            "  place-files           3 files                   1 min 52 s\n"
+        );
+        assert_eq!(line.trim_end().chars().count(), 60);
+        let long = step_line(
+            "a-name-longer-than-its-column",
+            &"x".repeat(60),
+            Some(0.2),
+            60,
+        );
+        assert_eq!(
+            long,
+            format!(
+                "  a-name-longer-than-its-column  {}  0.2 s\n",
+                "x".repeat(60)
+            )
+        );
+    }
+
+    #[test]
+    fn a_step_name_cannot_break_its_line() {
+        let line = step_line("a\u{1b}[2J", "b\nc", None, 60);
+        assert_eq!(line, "  a\\u{1b}[2J            b\\nc\n");
+    }
+}
