@@ -7,11 +7,17 @@
 
 pub mod catalog;
 pub mod disk;
+pub mod engine;
 pub mod error;
 pub mod event;
 pub mod fault;
 pub mod journal;
 pub mod pg;
+pub mod plan;
 pub mod render;
+pub mod schema;
 pub mod server;
+pub mod steps;
+pub mod transfer;
+pub mod verify;
 pub mod work;

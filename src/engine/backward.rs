@@ -1,0 +1,129 @@
+//! Backward: the steps that have left something behind, last one first.
+
+use std::time::Instant;
+
+use super::{Engine, Outcome};
+use crate::error::{Code, Error, Remedy, Result};
+use crate::event::EventKind;
+use crate::fault;
+use crate::journal::{Milestone, Phase, Record, Standing, StepState, Target};
+use crate::steps::NewState;
+
+impl Engine<'_> {
+    /// Undoes everything.
+    ///
+    /// `new_state` is what became of new since it was released; `discard` says that rows
+    /// written to new may be lost.
+    pub fn rollback(&mut self, new_state: NewState, discard: bool) -> Outcome {
+        let standing = self.state().standing();
+        if let Err(error) = self.way_back_open(standing, new_state, discard) {
+            return Outcome::unchanged(error, Some(standing));
+        }
+        let undone = self
+            .cx
+            .end_leftovers()
+            .and_then(|()| self.backward(Target::RolledBack));
+        match undone {
+            Ok(()) => Outcome::done(self.state().standing()),
+            Err(error) => self.stopped(error),
+        }
+    }
+
+    fn way_back_open(&self, standing: Standing, new: NewState, discard: bool) -> Result<()> {
+        match standing {
+            Standing::RolledBack => {
+                return Err(Error::new(
+                    Code::WrongStanding,
+                    "everything is rolled back already",
+                ));
+            }
+            Standing::Finalizing | Standing::Finalized => {
+                return Err(Error::new(
+                    Code::WayBackGone,
+                    "the old cluster has been given up by finalize",
+                ));
+            }
+            _ => {}
+        }
+        if new != NewState::Started {
+            return Ok(());
+        }
+        let plan = self.cx.plan;
+        if plan.mode.shares_files() {
+            return Err(Error::new(
+                Code::WayBackGone,
+                "the new cluster has been started and has written to the files it shares with old",
+            )
+            .fact("new data directory", plan.new.data_dir.display())
+            .fact("mode", plan.mode)
+            .remedy(Remedy::manual(
+                "go on with the new cluster; the state of before is in your backups only",
+            )));
+        }
+        if discard {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::WayBackGone,
+            "the new cluster has been started; rows written to it since then would be lost",
+        )
+        .fact("new data directory", plan.new.data_dir.display())
+        .remedy(Remedy::manual(
+            "say rollback --discard-new-writes if the old cluster's rows are the ones you want",
+        )))
+    }
+
+    /// Undoes steps until the target is reached; may be repeated after any interruption.
+    pub(super) fn backward(&mut self, to: Target) -> Result<()> {
+        // What the interrupted way forward still waits for must not end the way back.
+        self.cx.cancel = self.steady;
+        self.cx.stop_servers()?;
+        if self.state().backward != Some(to) {
+            self.write(Record::BackwardBegun { to })?;
+        }
+        while let Some(entry) = self.state().steps.last().cloned() {
+            if to == Target::Prepared && entry.phase == Phase::Prepare {
+                break;
+            }
+            if entry.state != StepState::Undoing {
+                self.write(Record::UndoBegun {
+                    step: entry.step.clone(),
+                })?;
+            }
+            let step = self
+                .steps
+                .iter()
+                .find(|step| step.name() == entry.step)
+                .ok_or_else(|| unknown_step(&entry.step))?;
+            let started = Instant::now();
+            fault::point("engine.step.before-undo");
+            step.undo(&mut self.cx, &entry.intent)?;
+            fault::point("engine.step.undone");
+            self.write(Record::UndoDone {
+                step: entry.step.clone(),
+            })?;
+            let seconds = started.elapsed().as_secs_f64();
+            self.cx.sink.emit(EventKind::StepUndone {
+                step: entry.step,
+                seconds,
+            });
+        }
+        self.cx.stop_servers()?;
+        self.reach(match to {
+            Target::RolledBack => Milestone::RolledBack,
+            Target::Prepared => Milestone::Prepared,
+            Target::Anew => Milestone::Anew,
+        })
+    }
+}
+
+fn unknown_step(name: &str) -> Error {
+    Error::new(
+        Code::StateFormat,
+        "the journal names a step this release does not know",
+    )
+    .fact("step", name)
+    .remedy(Remedy::manual(
+        "use the release of pg_migrator that began this migration",
+    ))
+}

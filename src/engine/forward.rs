@@ -1,0 +1,165 @@
+//! Forward: step after step to a milestone; what fails is undone as far as it should be.
+
+use std::time::Instant;
+
+use super::{Engine, Outcome};
+use crate::error::{Code, Error, Result};
+use crate::event::EventKind;
+use crate::fault;
+use crate::journal::{Milestone, Phase, Record, Standing, StepState, Target};
+
+impl Engine<'_> {
+    /// Builds new, up to [`Milestone::Prepared`].
+    ///
+    /// A failure is undone wholly: half a new cluster is of no use to anybody. An interruption
+    /// is left as it is, because the operator may want to go on.
+    pub fn prepare(&mut self) -> Outcome {
+        let ran = self
+            .run(Phase::Prepare)
+            .and_then(|()| self.reach(Milestone::Prepared));
+        match ran {
+            Ok(()) => Outcome::done(self.state().standing()),
+            Err(error) if interrupted(&error) => self.stopped(error),
+            Err(error) => self.undo_after(error, Target::RolledBack),
+        }
+    }
+
+    /// Hands over to new, up to [`Milestone::Upgraded`].
+    ///
+    /// A failure or an interruption undoes the cutover and nothing else, so that old can go
+    /// back into service at once and the cutover be tried again.
+    pub fn cutover(&mut self) -> Outcome {
+        let ran = self
+            .run(Phase::Cutover)
+            .and_then(|()| self.reach(Milestone::Upgraded));
+        match ran {
+            Ok(()) => Outcome::done(self.state().standing()),
+            Err(error) => self.undo_after(error, Target::Prepared),
+        }
+    }
+
+    /// Goes on after a crash or an interruption.
+    ///
+    /// Prepare begins anew: its private servers ran without fsync, and nothing they wrote may
+    /// be believed. The cutover and a way back go on where they were.
+    pub fn resume(&mut self) -> Outcome {
+        if let Err(error) = self.cx.end_leftovers() {
+            return self.stopped(error);
+        }
+        match self.state().standing() {
+            Standing::Preparing => match self.backward(Target::Anew) {
+                Ok(()) => self.prepare(),
+                Err(error) => self.stopped(error),
+            },
+            Standing::CuttingOver => self.cutover(),
+            Standing::RollingBack => self.go_on_backward(),
+            standing => Outcome::unchanged(
+                Error::new(Code::WrongStanding, "there is nothing to resume"),
+                Some(standing),
+            ),
+        }
+    }
+
+    fn go_on_backward(&mut self) -> Outcome {
+        let to = self.state().backward.unwrap_or(Target::RolledBack);
+        match self.backward(to) {
+            Ok(()) if to == Target::Anew => self.prepare(),
+            Ok(()) => Outcome::done(self.state().standing()),
+            Err(error) => self.stopped(error),
+        }
+    }
+
+    fn run(&mut self, phase: Phase) -> Result<()> {
+        // Steps before the last one begun were done or not needed; neither is asked again.
+        let begun = self.state().steps.last().map(|entry| entry.step.clone());
+        let last = self
+            .steps
+            .iter()
+            .position(|step| Some(step.name()) == begun.as_deref());
+        for at in 0..self.steps.len() {
+            if self.steps[at].phase() != phase {
+                continue;
+            }
+            let name = self.steps[at].name();
+            match self.state().step(name).map(|entry| entry.state) {
+                Some(StepState::Done) => self.steps[at].renew(&mut self.cx)?,
+                Some(_) => self.apply(at)?,
+                None if last.is_some_and(|last| at < last) => {}
+                None => {
+                    self.cx.cancel.check()?;
+                    if self.steps[at].needed(&self.cx)? {
+                        self.begin(at)?;
+                        self.apply(at)?;
+                    }
+                }
+            }
+        }
+        self.cx.stop_servers()
+    }
+
+    fn begin(&mut self, at: usize) -> Result<()> {
+        let (step, phase) = (self.steps[at].name().to_owned(), self.steps[at].phase());
+        let intent = self.steps[at].intent(&mut self.cx)?;
+        fault::point("engine.step.before-intent");
+        self.write(Record::StepIntended {
+            step,
+            phase,
+            intent,
+        })
+    }
+
+    fn apply(&mut self, at: usize) -> Result<()> {
+        let step = self.steps[at].name().to_owned();
+        let intent = self
+            .state()
+            .step(&step)
+            .map(|entry| entry.intent.clone())
+            .ok_or_else(|| Error::new(Code::Internal, format!("{step} has no intent")))?;
+        let started = Instant::now();
+        self.cx
+            .sink
+            .emit(EventKind::StepStarted { step: step.clone() });
+        fault::point("engine.step.before-apply");
+        match self.steps[at].apply(&mut self.cx, &intent) {
+            Ok(detail) => {
+                fault::point("engine.step.applied");
+                self.write(Record::StepDone { step: step.clone() })?;
+                let seconds = started.elapsed().as_secs_f64();
+                self.cx.sink.emit(EventKind::StepFinished {
+                    step,
+                    detail,
+                    seconds,
+                });
+                Ok(())
+            }
+            Err(error) => {
+                self.cx.sink.emit(EventKind::StepFailed { step });
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn reach(&mut self, milestone: Milestone) -> Result<()> {
+        self.write(Record::Reached { milestone })
+    }
+
+    fn undo_after(&mut self, error: Error, to: Target) -> Outcome {
+        match self.backward(to) {
+            Ok(()) => Outcome::undone(error, self.state().standing()),
+            Err(second) => self.stopped(error.fact("undoing it failed too", second.to_string())),
+        }
+    }
+
+    pub(super) fn stopped(&mut self, error: Error) -> Outcome {
+        self.cx.cancel = self.steady;
+        let error = match self.cx.stop_servers() {
+            Ok(()) => error,
+            Err(second) => error.fact("stopping a private server failed too", second.to_string()),
+        };
+        Outcome::stopped(error, self.state().standing())
+    }
+}
+
+fn interrupted(error: &Error) -> bool {
+    matches!(error.code(), Code::Interrupted | Code::Terminated)
+}

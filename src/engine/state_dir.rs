@@ -1,0 +1,164 @@
+//! The state directory: made, locked, opened, and cleaned at the end.
+
+use std::path::{Path, PathBuf};
+
+use crate::disk::{Area, Lock};
+use crate::error::{Code, Error, Remedy, Result};
+use crate::journal::{FORMAT, Journal, Opened, Standing, State};
+use crate::plan::{self, Plan};
+use crate::steps::PLAN_FILE;
+
+use super::recorder::EVENTS_FILE;
+
+/// Name of the report in the state directory.
+pub const REPORT_FILE: &str = "report.txt";
+/// What stays of a state directory when the migration is over.
+pub const KEPT: [&str; 2] = [REPORT_FILE, EVENTS_FILE];
+
+/// `NEWDATADIR.migration`.
+pub fn default_state_dir(new_data_dir: &Path) -> PathBuf {
+    let mut path = new_data_dir.as_os_str().to_owned();
+    path.push(".migration");
+    PathBuf::from(path)
+}
+
+/// A state directory one holds the lock of.
+pub struct StateDir {
+    /// The directory.
+    pub area: Area,
+    _lock: Lock,
+}
+
+impl StateDir {
+    /// Makes the directory of a new migration, or takes over that of one that is over.
+    ///
+    /// One that is not over is refused: it has to be finished, one way or the other.
+    pub fn create(path: &Path) -> Result<Self> {
+        let area = Area::new(path)?;
+        area.create_dir("", 0o700)?;
+        let lock = Lock::acquire(&area)?;
+        if let Some(state) = Journal::read(&area)? {
+            match state.standing() {
+                Standing::RolledBack | Standing::Finalized => {}
+                standing => return Err(unfinished(path, standing)),
+            }
+        }
+        clean(&area, &["lock"])?;
+        area.create_dir("logs", 0o700)?;
+        Ok(Self { area, _lock: lock })
+    }
+
+    /// Opens the directory of a migration that was begun.
+    pub fn open(path: &Path) -> Result<Self> {
+        if !path.is_dir() {
+            return Err(missing(path));
+        }
+        let area = Area::new(path)?;
+        let lock = Lock::acquire(&area)?;
+        Ok(Self { area, _lock: lock })
+    }
+
+    /// Writes the plan and begins the journal, in this order: a journal always has a plan.
+    pub fn begin(&self, plan: &Plan) -> Result<Journal> {
+        let bytes = serde_json::to_vec_pretty(plan)
+            .map_err(|e| Error::new(Code::Internal, "could not write the plan").caused_by(&e))?;
+        self.area.write(PLAN_FILE, &bytes, 0o600)?;
+        Journal::create(
+            &self.area,
+            Opened {
+                format: FORMAT,
+                program: plan.program.clone(),
+                old: plan.old.data_dir.clone(),
+                new: plan.new.data_dir.clone(),
+                system_identifier: plan.old.system_identifier.0,
+            },
+        )
+    }
+
+    /// The journal of a migration that was begun.
+    pub fn journal(&self) -> Result<Journal> {
+        Journal::open(&self.area)?.ok_or_else(|| missing(self.area.root()))
+    }
+
+    /// Removes everything but the report and the events.
+    pub fn clean(self) -> Result<()> {
+        clean(&self.area, &KEPT)
+    }
+
+    /// Reads the plan.
+    pub fn plan(&self) -> Result<Plan> {
+        read_plan(&self.area)
+    }
+
+    /// Looks at a migration without its lock: what the journal says, and the plan.
+    pub fn look(path: &Path) -> Result<(State, Plan)> {
+        if !path.is_dir() {
+            return Err(missing(path));
+        }
+        let area = Area::new(path)?;
+        let state = Journal::read(&area)?.ok_or_else(|| missing(path))?;
+        Ok((state, read_plan(&area)?))
+    }
+}
+
+fn read_plan(area: &Area) -> Result<Plan> {
+    let path = area.path(PLAN_FILE)?;
+    let bytes = std::fs::read(&path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => missing(area.root()),
+        _ => Error::io(Code::NotReadable, "read", &path, &e),
+    })?;
+    let unknown = |what: &dyn std::error::Error| {
+        Error::new(
+            Code::StateFormat,
+            "the plan of this migration cannot be read",
+        )
+        .fact("file", path.display())
+        .caused_by(what)
+    };
+    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| unknown(&e))?;
+    if value["format"] != plan::FORMAT {
+        return Err(Error::new(
+            Code::StateFormat,
+            "the plan has a format this release does not know",
+        )
+        .fact("file", path.display())
+        .fact("format", &value["format"])
+        .fact("format known here", plan::FORMAT));
+    }
+    serde_json::from_value(value).map_err(|e| unknown(&e))
+}
+
+fn clean(area: &Area, kept: &[&str]) -> Result<()> {
+    let root = area.root();
+    let entries =
+        std::fs::read_dir(root).map_err(|e| Error::io(Code::NotReadable, "list", root, &e))?;
+    for entry in entries {
+        let name = entry
+            .map_err(|e| Error::io(Code::NotReadable, "list", root, &e))?
+            .file_name();
+        if kept.iter().all(|kept| name != *kept) {
+            area.remove_tree(&name)?;
+        }
+    }
+    Ok(())
+}
+
+fn missing(path: &Path) -> Error {
+    Error::new(Code::StateMissing, "there is no migration here")
+        .fact("state directory", path.display())
+        .remedy(Remedy::manual(
+            "give the new data directory with -D, or the state directory with --state-dir",
+        ))
+}
+
+fn unfinished(path: &Path, standing: Standing) -> Error {
+    Error::new(
+        Code::WrongStanding,
+        "a migration into this data directory is not finished",
+    )
+    .fact("state directory", path.display())
+    .fact("standing", format!("{standing:?}"))
+    .remedy(Remedy::manual(
+        "see pg_migrator status; resume it or roll it back",
+    ))
+}

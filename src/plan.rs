@@ -1,0 +1,149 @@
+//! What will be done, decided once and frozen: pure functions of the facts and the options.
+//!
+//! A [`Plan`] is made before anything changes and stored in the state directory; every later
+//! command of the same migration reads it back instead of deciding again.
+
+mod filemap;
+mod mode;
+mod remaining;
+mod space;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use filemap::{FileMap, Folder, Pair, Places};
+pub use mode::Mode;
+pub use remaining::{Task, remaining};
+pub use space::{Demand, Inventory, demands};
+
+use crate::catalog::TemplateSettings;
+use crate::pg::{SystemIdentifier, Version};
+
+/// The format of `plan.json` this release writes.
+pub const FORMAT: u32 = 1;
+
+/// How the new data directory was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// It does not exist yet.
+    Absent,
+    /// It exists and is empty: a mount point, for instance.
+    Empty,
+    /// It holds a fresh cluster that the user made.
+    Adopted,
+}
+
+/// A tablespace of the old cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TablespacePlace {
+    /// Its OID, the same in both clusters.
+    pub oid: crate::pg::Oid,
+    /// Where its link leads; both clusters have a folder of their own version in it.
+    pub location: PathBuf,
+}
+
+/// The old cluster as the plan found it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Old {
+    /// Data directory, canonical.
+    pub data_dir: PathBuf,
+    /// Where postgresql.conf is; the data directory itself, or a directory like Debian's.
+    pub config_dir: PathBuf,
+    /// Programs of the installation.
+    pub bindir: PathBuf,
+    /// Version of the installation.
+    pub version: Version,
+    /// Catalog version of the cluster.
+    pub catalog_version: u32,
+    /// Number initdb gave it.
+    pub system_identifier: SystemIdentifier,
+    /// Port of the private server; names its socket.
+    pub port: u16,
+    /// Server options the user added with `-o`.
+    pub options: Vec<String>,
+    /// Its tablespaces.
+    pub tablespaces: Vec<TablespacePlace>,
+    /// Where pg_wal leads, if it is a symbolic link.
+    pub wal_dir: Option<PathBuf>,
+    /// Whether its own lock table is too small for the dump.
+    pub raise_locks: bool,
+}
+
+/// The new cluster as it is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct New {
+    /// Data directory, absolute.
+    pub data_dir: PathBuf,
+    /// Programs of the installation.
+    pub bindir: PathBuf,
+    /// Version of the installation.
+    pub version: Version,
+    /// Port of the private server; names its socket.
+    pub port: u16,
+    /// Server options the user added with `-O`.
+    pub options: Vec<String>,
+    /// How its directory was found.
+    pub origin: Origin,
+}
+
+/// The frozen decisions of one migration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Format of this file.
+    pub format: u32,
+    /// Version of the program that made it.
+    pub program: String,
+    /// How files get to the new cluster.
+    pub mode: Mode,
+    /// How many things are done at once.
+    pub jobs: usize,
+    /// Where private sockets are made; the temporary directory if not given.
+    pub socket_dir: Option<PathBuf>,
+    /// The state directory.
+    pub state_dir: PathBuf,
+    /// The superuser with OID 10 of old, and so of new.
+    pub install_user: String,
+    /// Value of `max_locks_per_transaction` that the private servers are given.
+    pub locks_per_transaction: u32,
+    /// The old cluster.
+    pub old: Old,
+    /// The new cluster.
+    pub new: New,
+    /// What initdb must be told so that new is like old.
+    pub template: TemplateSettings,
+}
+
+impl Plan {
+    /// From so many relation files on, the lock table of a private old server is raised.
+    ///
+    /// The value goes into old's WAL, where a hot standby with a smaller one would stop at it
+    /// after a rollback, so it is left alone while the default is large enough.
+    pub const MANY_RELATIONS: u64 = 3000;
+}
+
+/// Default of `max_connections` plus the prepared transactions and auxiliary processes that
+/// share the lock table; a private server has no more sessions than that.
+const LOCK_SHARERS: u64 = 100;
+
+/// `max_locks_per_transaction` that lets one transaction lock this many relations twice over.
+///
+/// The shared lock table holds this setting times the number of sessions allowed; pg_dump and
+/// a restore in few transactions lock every relation of a database.
+pub fn locks_per_transaction(relations: u64) -> u32 {
+    const DEFAULT: u64 = 64;
+    let wanted = relations.saturating_mul(2) / LOCK_SHARERS + DEFAULT;
+    u32::try_from(wanted).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_table_holds_every_relation_twice() {
+        assert_eq!(locks_per_transaction(0), 64);
+        assert!(u64::from(locks_per_transaction(100_000)) * LOCK_SHARERS >= 200_000);
+    }
+}

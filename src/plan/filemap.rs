@@ -1,0 +1,220 @@
+//! Which file of the old cluster becomes which file of the new one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use crate::catalog::{Database, RelKind, Relation, Snapshot};
+use crate::error::{Code, Error, Remedy, Result};
+use crate::pg::{Oid, RelFileNumber};
+
+/// One relation's file numbers in both clusters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair {
+    /// In old.
+    pub old: RelFileNumber,
+    /// In new.
+    pub new: RelFileNumber,
+}
+
+/// The relations of one database in one tablespace: all their files lie in one directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folder {
+    /// Name of the database.
+    pub database: String,
+    /// Their directory in old, absolute.
+    pub old_dir: PathBuf,
+    /// The root the new directory lies under: new's data directory or a tablespace location.
+    pub new_root: PathBuf,
+    /// Their directory in new, relative to `new_root`.
+    pub new_dir: PathBuf,
+    /// The relations.
+    pub pairs: Vec<Pair>,
+}
+
+/// Every file that has to get from old to new, by directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileMap {
+    /// The directories, ordered by their path in old.
+    pub folders: Vec<Folder>,
+}
+
+/// Where one cluster keeps its files.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// Its data directory.
+    pub data_dir: PathBuf,
+    /// Folder of its version in every tablespace, as `PG_17_202406281`.
+    pub version_dir: String,
+    /// Location of each tablespace.
+    pub tablespaces: BTreeMap<Oid, PathBuf>,
+}
+
+/// How many relations without a partner an error names.
+const NAMED: usize = 10;
+
+impl FileMap {
+    /// Pairs the relations of two snapshots of the same schema.
+    ///
+    /// Relations are paired by OID, which a binary-upgrade restore keeps; indexes by table and
+    /// name, because REINDEX CONCURRENTLY gives them new OIDs. Invalid indexes of old are not
+    /// dumped and stay behind.
+    pub fn new(old: &Snapshot, new: &Snapshot, from: &Places, to: &Places) -> Result<Self> {
+        let mut folders: BTreeMap<(PathBuf, PathBuf), Folder> = BTreeMap::new();
+        let mut unpaired = Vec::new();
+        for database in old
+            .databases
+            .iter()
+            .filter(|database| database.connectable())
+        {
+            let Some(partner) = new.database(&database.name) else {
+                unpaired.push(format!("database {} (in old only)", database.name));
+                continue;
+            };
+            pair_database(database, partner, from, to, &mut folders, &mut unpaired)?;
+        }
+        for database in new
+            .databases
+            .iter()
+            .filter(|database| database.connectable())
+        {
+            if old.database(&database.name).is_none() {
+                unpaired.push(format!("database {} (in new only)", database.name));
+            }
+        }
+        if unpaired.is_empty() {
+            Ok(Self {
+                folders: folders.into_values().collect(),
+            })
+        } else {
+            Err(without_partner(&unpaired))
+        }
+    }
+
+    /// Number of relations.
+    pub fn relations(&self) -> u64 {
+        self.folders
+            .iter()
+            .map(|folder| folder.pairs.len() as u64)
+            .sum()
+    }
+}
+
+fn without_partner(unpaired: &[String]) -> Error {
+    let mut error = Error::new(
+        Code::CatalogPairing,
+        format!(
+            "{} relations or databases have no partner in the other cluster",
+            unpaired.len()
+        ),
+    );
+    for name in unpaired.iter().take(NAMED) {
+        error = error.fact("without partner", name);
+    }
+    error.remedy(Remedy::manual(
+        "the schema that was restored is not the schema of the old cluster: roll back, and \
+         prepare again",
+    ))
+}
+
+/// What identifies a relation in both clusters.
+#[derive(PartialEq, Eq, Hash)]
+enum Key<'a> {
+    Oid(Oid),
+    Index(Oid, &'a str),
+}
+
+fn key(relation: &Relation) -> Key<'_> {
+    match relation.kind {
+        RelKind::Index => Key::Index(relation.index_of, &relation.name),
+        _ => Key::Oid(relation.oid),
+    }
+}
+
+fn pair_database(
+    old: &Database,
+    new: &Database,
+    from: &Places,
+    to: &Places,
+    folders: &mut BTreeMap<(PathBuf, PathBuf), Folder>,
+    unpaired: &mut Vec<String>,
+) -> Result<()> {
+    let mut partners: HashMap<Key<'_>, &Relation> = new
+        .relations
+        .iter()
+        .map(|relation| (key(relation), relation))
+        .collect();
+    for relation in old.relations.iter().filter(|relation| relation.valid) {
+        let Some(partner) = partners.remove(&key(relation)) else {
+            unpaired.push(format!(
+                "{} in {} (in old only)",
+                relation.display_name(),
+                old.name
+            ));
+            continue;
+        };
+        if relation.kind != partner.kind {
+            unpaired.push(format!(
+                "{} in {} (of another kind)",
+                relation.display_name(),
+                old.name
+            ));
+            continue;
+        }
+        let (old_root, old_dir) = directory(from, old, relation.tablespace)?;
+        let (new_root, new_dir) = directory(to, new, partner.tablespace)?;
+        let old_dir = old_root.join(old_dir);
+        folders
+            .entry((old_dir.clone(), new_root.join(&new_dir)))
+            .or_insert_with(|| Folder {
+                database: old.name.clone(),
+                old_dir,
+                new_root: new_root.to_owned(),
+                new_dir,
+                pairs: Vec::new(),
+            })
+            .pairs
+            .push(Pair {
+                old: relation.file,
+                new: partner.file,
+            });
+    }
+    for relation in partners.into_values().filter(|relation| relation.valid) {
+        unpaired.push(format!(
+            "{} in {} (in new only)",
+            relation.display_name(),
+            old.name
+        ));
+    }
+    Ok(())
+}
+
+/// Root and relative directory of a relation's files.
+fn directory<'a>(
+    places: &'a Places,
+    database: &Database,
+    tablespace: Oid,
+) -> Result<(&'a Path, PathBuf)> {
+    let tablespace = if tablespace == Oid(0) {
+        database.tablespace
+    } else {
+        tablespace
+    };
+    if tablespace == Oid::PG_DEFAULT {
+        return Ok((
+            &places.data_dir,
+            PathBuf::from(format!("base/{}", database.oid)),
+        ));
+    }
+    match places.tablespaces.get(&tablespace) {
+        Some(location) => {
+            let dir = PathBuf::from(format!("{}/{}", places.version_dir, database.oid));
+            Ok((location, dir))
+        }
+        None => Err(Error::new(
+            Code::CatalogPairing,
+            "a relation lies in an unknown tablespace",
+        )
+        .fact("database", &database.name)
+        .fact("tablespace OID", tablespace)),
+    }
+}

@@ -1,0 +1,22 @@
+//! What runs inside the new cluster, and the dump it is made from.
+//!
+//! The schema is dumped from old by new's programs in binary-upgrade mode, so that every
+//! object keeps its OID and file number, and restored over several sessions at once. Then
+//! every row of new's catalogs is frozen, because new's transaction status is going to be
+//! replaced by old's.
+
+mod archive;
+mod dump;
+mod freeze;
+mod frozen;
+mod horizons;
+mod restore;
+mod schedule;
+
+pub use archive::{Contents, Entry, parse};
+pub use dump::{Dump, DumpFiles, dump};
+pub use freeze::freeze;
+pub use frozen::{Unfrozen, scan};
+pub use horizons::{Mended, mend};
+pub use restore::{Restore, restore_globals};
+pub use schedule::{Schedule, Stage, schedule};

@@ -1,0 +1,107 @@
+//! The dump of the old cluster, made by the new installation's programs.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::catalog::Snapshot;
+use crate::error::Result;
+use crate::pg::Oid;
+use crate::server::{Cancel, Installation, PgDump, PgDumpall, Postmaster};
+use crate::work::each;
+
+/// Where the parts of a dump lie.
+#[derive(Debug, Clone)]
+pub struct DumpFiles {
+    dir: PathBuf,
+}
+
+impl DumpFiles {
+    /// A dump in this directory.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// Roles and tablespaces, as SQL.
+    pub fn globals(&self) -> PathBuf {
+        self.dir.join("globals.sql")
+    }
+
+    /// One database, in pg_dump's custom format.
+    pub fn database(&self, oid: Oid) -> PathBuf {
+        self.dir.join(format!("database-{oid}.dump"))
+    }
+
+    /// Where the lists and messages of a restore lie.
+    pub(super) fn directory(&self) -> &Path {
+        &self.dir
+    }
+}
+
+/// What a dump works with.
+pub struct Dump<'a> {
+    /// The server that is dumped.
+    pub old: &'a Postmaster,
+    /// Whose programs dump it.
+    pub new: &'a Installation,
+    /// Where the parts go.
+    pub files: &'a DumpFiles,
+    /// Where the messages of the programs go.
+    pub logs: &'a Path,
+    /// How many databases are dumped at once.
+    pub jobs: usize,
+    /// The request to stop.
+    pub cancel: &'a Cancel,
+}
+
+/// Dumps roles and tablespaces, and the schema of every database that can be connected to.
+///
+/// `progress` is told how many databases are done. Nothing here waits for the disk: the dump
+/// is needed only until the restore, and a crash in between begins anew.
+pub fn dump(
+    work: &Dump<'_>,
+    snapshot: &Snapshot,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<()> {
+    let Dump {
+        old,
+        new,
+        files,
+        logs,
+        jobs,
+        cancel,
+    } = *work;
+    let databases: Vec<_> = snapshot
+        .databases
+        .iter()
+        .filter(|database| database.connectable())
+        .collect();
+    PgDumpall {
+        conninfo: &old.conninfo("template1"),
+        file: &files.globals(),
+        lock_wait_timeout: None,
+        sync: false,
+    }
+    .run(new, &logs.join("pg_dumpall.log"), cancel)?;
+    let done = AtomicU64::new(0);
+    each(jobs, &databases, cancel, |database| {
+        PgDump {
+            conninfo: &old.conninfo(&database.name),
+            database: &database.name,
+            file: &files.database(database.oid),
+            snapshot: None,
+            lock_wait_timeout: None,
+            statistics: false,
+            sync: false,
+        }
+        .run(
+            new,
+            &logs.join(format!("pg_dump-{}.log", database.oid)),
+            cancel,
+        )?;
+        progress(
+            done.fetch_add(1, Ordering::SeqCst) + 1,
+            databases.len() as u64,
+        );
+        Ok(())
+    })
+}

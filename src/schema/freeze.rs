@@ -1,0 +1,91 @@
+//! Every row of new's catalogs becomes independent of new's transaction status.
+
+use std::path::PathBuf;
+
+use crate::error::{Code, Error, Result};
+use crate::server::{Cancel, Client, Postmaster, in_each_database};
+
+/// The catalogs of initdb that are this database's own, without `pg_largeobject`: its rows
+/// come with old's file.
+const OWN_CATALOGS: &str = "c.relisshared = false and c.oid <> 2613";
+/// The catalogs all databases share.
+const SHARED_CATALOGS: &str = "c.relisshared";
+
+/// Freezes every catalog of every database, `template0` included, and names their files.
+///
+/// User tables are left alone: their files are empty and about to be replaced, and a VACUUM
+/// would move their horizons. The paths are relative to the data directory (or lead through
+/// `pg_tblspc`); [`super::scan`] proves with them, when the server is stopped, that nothing
+/// was held back.
+pub fn freeze(
+    new: &Postmaster,
+    databases: &[String],
+    jobs: usize,
+    cancel: &Cancel,
+) -> Result<Vec<PathBuf>> {
+    let mut template1 = new.connect("template1")?;
+    allow_template0(&mut template1, true)?;
+    let mut everywhere: Vec<String> = databases.to_vec();
+    everywhere.push("template0".to_owned());
+    let heaps = in_each_database(new, &everywhere, jobs, cancel, |client, _| {
+        vacuum_freeze(client, OWN_CATALOGS)?;
+        heap_paths(client, OWN_CATALOGS)
+    });
+    allow_template0(&mut template1, false)?;
+    let mut heaps: Vec<PathBuf> = heaps?.concat();
+    vacuum_freeze(&mut template1, SHARED_CATALOGS)?;
+    heaps.extend(heap_paths(&mut template1, SHARED_CATALOGS)?);
+    Ok(heaps)
+}
+
+/// Freezes the rows that changing horizons wrote: those of pg_class and pg_database.
+pub(super) fn refreeze_horizons(
+    new: &Postmaster,
+    databases: &[String],
+    jobs: usize,
+    cancel: &Cancel,
+) -> Result<()> {
+    in_each_database(new, databases, jobs, cancel, |client, _| {
+        client.run_script("VACUUM (FREEZE) pg_catalog.pg_class")
+    })?;
+    new.connect("template1")?
+        .run_script("VACUUM (FREEZE) pg_catalog.pg_database")
+}
+
+fn allow_template0(client: &mut Client, allow: bool) -> Result<()> {
+    let changed = client.execute(
+        "UPDATE pg_catalog.pg_database SET datallowconn = $1 WHERE datname = 'template0'",
+        &[&allow],
+    )?;
+    if changed == 1 {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::Internal,
+        "the new cluster has no template0",
+    ))
+}
+
+fn vacuum_freeze(client: &mut Client, which: &str) -> Result<()> {
+    let names = client.text_rows(&format!(
+        "SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.oid < 16384 AND c.relkind IN ('r', 'm') AND {which} ORDER BY c.oid"
+    ))?;
+    let names: Vec<String> = names.into_iter().flatten().flatten().collect();
+    client.run_script(&format!("VACUUM (FREEZE) {}", names.join(", ")))
+}
+
+/// The heaps whose rows must be frozen: the catalogs and their toast tables.
+fn heap_paths(client: &mut Client, which: &str) -> Result<Vec<PathBuf>> {
+    let paths = client.text_rows(&format!(
+        "SELECT pg_catalog.pg_relation_filepath(c.oid) FROM pg_catalog.pg_class c \
+         WHERE c.oid < 16384 AND c.relkind IN ('r', 'm', 't') AND {which}"
+    ))?;
+    Ok(paths
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(PathBuf::from)
+        .collect())
+}

@@ -1,0 +1,254 @@
+//! The restore of globals and schemas into the private new server.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::archive;
+use super::dump::DumpFiles;
+use super::schedule::{self, Stage};
+use crate::catalog::{Database, Snapshot};
+use crate::disk::Area;
+use crate::error::{Code, Error, Result};
+use crate::server::pg_restore::{self, PgRestore, Transactions};
+use crate::server::psql::Script;
+use crate::server::{Cancel, Installation, Postmaster, Psql};
+use crate::work::each;
+
+/// Entries of one transaction; each holds the locks of its objects until it ends.
+const ENTRIES_PER_TRANSACTION: u32 = 1000;
+/// From so many entries on, one database is restored over several sessions.
+const WORTH_SPREADING: usize = 1500;
+
+/// Restores roles and tablespaces.
+pub fn restore_globals(
+    new: &Postmaster,
+    installation: &Installation,
+    files: &DumpFiles,
+    logs: &Path,
+    cancel: &Cancel,
+) -> Result<()> {
+    Psql {
+        conninfo: &new.conninfo("template1"),
+        script: Script::File(&files.globals()),
+        failure: Code::RestoreFailed,
+    }
+    .run(installation, &logs.join("restore-globals.log"), cancel)?;
+    Ok(())
+}
+
+/// The restore of every database.
+pub struct Restore<'a> {
+    /// The private new server, in binary-upgrade mode.
+    pub new: &'a Postmaster,
+    /// Its programs.
+    pub installation: &'a Installation,
+    /// The dump.
+    pub files: &'a DumpFiles,
+    /// The directory of the dump, for the lists of entries.
+    pub area: &'a Area,
+    /// Where the messages of the programs go.
+    pub logs: &'a Path,
+    /// How many sessions work at once.
+    pub jobs: usize,
+    /// The request to stop.
+    pub cancel: &'a Cancel,
+}
+
+impl Restore<'_> {
+    /// Restores every database of the snapshot.
+    ///
+    /// `template1` is dropped and made anew, alone and first; so is `postgres`. A `postgres`
+    /// that old does not have is dropped. `progress` is told entries done, of how many.
+    pub fn run(&self, old: &Snapshot, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<()> {
+        let databases: Vec<&Database> = old
+            .databases
+            .iter()
+            .filter(|database| database.connectable())
+            .collect();
+        let plans = self.plans(&databases)?;
+        let total = plans.iter().map(|plan| plan.entries).sum();
+        let done = AtomicU64::new(0);
+        let finished = |plan: &DatabasePlan<'_>| {
+            progress(
+                done.fetch_add(plan.entries, Ordering::SeqCst) + plan.entries,
+                total,
+            );
+        };
+        let (first, others): (Vec<_>, Vec<_>) = plans
+            .iter()
+            .partition(|plan| plan.database.name == "template1");
+        let (large, small): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|plan| plan.stages.is_some());
+        for plan in first.into_iter().chain(large) {
+            self.restore(plan)?;
+            finished(plan);
+        }
+        each(self.jobs, &small, self.cancel, |plan| {
+            self.restore(plan)?;
+            finished(plan);
+            Ok(())
+        })?;
+        if old.database("postgres").is_none() {
+            self.new
+                .connect("template1")?
+                .run_script("DROP DATABASE IF EXISTS postgres")?;
+        }
+        Ok(())
+    }
+
+    fn plans<'d>(&self, databases: &[&'d Database]) -> Result<Vec<DatabasePlan<'d>>> {
+        let slots: Vec<std::sync::OnceLock<DatabasePlan<'d>>> = databases
+            .iter()
+            .map(|_| std::sync::OnceLock::new())
+            .collect();
+        let numbered: Vec<(usize, &'d Database)> = databases.iter().copied().enumerate().collect();
+        each(self.jobs, &numbered, self.cancel, |(at, database)| {
+            let plan = self.plan(database)?;
+            slots[*at]
+                .set(plan)
+                .map_err(|_| Error::new(Code::Internal, "a database twice"))
+        })?;
+        Ok(slots
+            .into_iter()
+            .filter_map(std::sync::OnceLock::into_inner)
+            .collect())
+    }
+
+    /// Small databases are restored by one program each, several at once; for those the list
+    /// is not even read.
+    fn plan<'d>(&self, database: &'d Database) -> Result<DatabasePlan<'d>> {
+        let relations = database.relations.len();
+        let small =
+            self.jobs < 2 || relations + database.large_objects as usize / 4 < WORTH_SPREADING / 3;
+        if small {
+            return Ok(DatabasePlan {
+                database,
+                stages: None,
+                entries: relations as u64 + 1,
+            });
+        }
+        let log = self.log(database, "list");
+        let file = self.files.database(database.oid);
+        let text = pg_restore::list(self.installation, &file, &log, self.cancel)?;
+        let contents = archive::parse(&text)?;
+        let entries = contents.entries.len();
+        let stages =
+            (entries >= WORTH_SPREADING).then(|| schedule::schedule(&contents, self.jobs).stages);
+        Ok(DatabasePlan {
+            database,
+            stages,
+            entries: entries as u64,
+        })
+    }
+
+    fn restore(&self, plan: &DatabasePlan<'_>) -> Result<()> {
+        match &plan.stages {
+            None => self.restore_whole(plan.database),
+            Some(stages) => stages
+                .iter()
+                .enumerate()
+                .try_for_each(|(number, stage)| self.restore_stage(plan.database, number, stage)),
+        }
+    }
+
+    fn restore_whole(&self, database: &Database) -> Result<()> {
+        PgRestore {
+            file: &self.files.database(database.oid),
+            conninfo: &self.new.conninfo(maintenance(database)),
+            database: &database.name,
+            clean: exists_in_fresh_cluster(database),
+            create: true,
+            use_list: None,
+            transactions: Transactions::Of(ENTRIES_PER_TRANSACTION),
+            jobs: 1,
+        }
+        .run(
+            self.installation,
+            &self.log(database, "restore"),
+            self.cancel,
+        )
+    }
+
+    fn restore_stage(&self, database: &Database, number: usize, stage: &Stage) -> Result<()> {
+        let first = number == 0;
+        let lists = self.write_lists(database, stage)?;
+        let target = if first {
+            maintenance(database)
+        } else {
+            database.name.as_str()
+        };
+        let conninfo = self.new.conninfo(target);
+        let file = self.files.database(database.oid);
+        let numbered: Vec<(usize, PathBuf)> = lists.into_iter().enumerate().collect();
+        each(self.jobs, &numbered, self.cancel, |(session, list)| {
+            PgRestore {
+                file: &file,
+                conninfo: &conninfo,
+                database: &database.name,
+                clean: first && exists_in_fresh_cluster(database),
+                create: first,
+                use_list: Some(list),
+                transactions: if first {
+                    Transactions::Of(ENTRIES_PER_TRANSACTION)
+                } else {
+                    self.spread_transactions()
+                },
+                jobs: 1,
+            }
+            .run(
+                self.installation,
+                &self.log(database, &format!("{}-{session}", stage.name)),
+                self.cancel,
+            )
+        })
+    }
+
+    /// Before 17 the choice is one transaction or one a statement; the private server's lock
+    /// table is made for one.
+    fn spread_transactions(&self) -> Transactions {
+        if self.installation.version.major.0 >= 17 {
+            Transactions::Of(ENTRIES_PER_TRANSACTION)
+        } else {
+            Transactions::Single
+        }
+    }
+
+    fn write_lists(&self, database: &Database, stage: &Stage) -> Result<Vec<PathBuf>> {
+        stage
+            .lists
+            .iter()
+            .enumerate()
+            .map(|(session, ids)| {
+                let name = format!("database-{}-{}-{session}.list", database.oid, stage.name);
+                let text: String = ids.iter().map(|id| format!("{id};\n")).collect();
+                self.area.write(&name, text.as_bytes(), 0o600)?;
+                Ok(self.files.directory().join(name))
+            })
+            .collect()
+    }
+
+    fn log(&self, database: &Database, what: &str) -> PathBuf {
+        self.logs
+            .join(format!("pg_restore-{}-{what}.log", database.oid))
+    }
+}
+
+/// One database and how it is restored; without stages by one program.
+struct DatabasePlan<'d> {
+    database: &'d Database,
+    stages: Option<Vec<Stage>>,
+    entries: u64,
+}
+
+/// Where to connect while the database is dropped and made.
+fn maintenance(database: &Database) -> &'static str {
+    if database.name == "template1" {
+        "postgres"
+    } else {
+        "template1"
+    }
+}
+
+fn exists_in_fresh_cluster(database: &Database) -> bool {
+    matches!(database.name.as_str(), "template1" | "postgres")
+}

@@ -1,0 +1,33 @@
+//! Old's final counters and transaction status replace new's.
+
+use serde_json::Value;
+
+use super::{Context, Phase, Step, transaction_state};
+use crate::error::Result;
+
+pub(super) struct CarryTransactionState;
+
+impl Step for CarryTransactionState {
+    fn name(&self) -> &'static str {
+        "carry-transaction-state"
+    }
+
+    fn phase(&self) -> Phase {
+        Phase::Cutover
+    }
+
+    fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
+        transaction_state::carry(cx, false, "pg_resetwal.log")?;
+        let new = cx.new_control()?;
+        Ok(format!(
+            "next XID {}, WAL from {}",
+            new.next_xid.xid(),
+            new.checkpoint_lsn
+        ))
+    }
+
+    /// Repeating it gives the same, and nobody reads new before that: its catalogs are frozen.
+    fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
+        cx.put_control_aside()
+    }
+}

@@ -1,0 +1,53 @@
+//! Nothing changed between the reading of old's catalog and its being held.
+
+use serde_json::Value;
+
+use super::{Context, Phase, Step};
+use crate::error::{Code, Error, Remedy, Result};
+
+pub(super) struct ConfirmCatalog;
+
+impl Step for ConfirmCatalog {
+    fn name(&self) -> &'static str {
+        "confirm-catalog"
+    }
+
+    fn phase(&self) -> Phase {
+        Phase::Cutover
+    }
+
+    fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
+        if cx.old_was_started()? {
+            return Err(Error::new(
+                Code::OldChanged,
+                "the old cluster was started after its catalog had been read",
+            )
+            .fact("data directory", cx.plan.old.data_dir.display())
+            .remedy(Remedy::manual(
+                "find out who started it, stop it, and run the cutover again: it reads the \
+                 catalog anew",
+            )));
+        }
+        let prepared = cx.plan.old.data_dir.join("pg_twophase");
+        let left = std::fs::read_dir(&prepared)
+            .map_err(|e| Error::io(Code::NotReadable, "list", &prepared, &e))?
+            .count();
+        if left > 0 {
+            return Err(Error::new(
+                Code::Blocked,
+                "the old cluster holds prepared transactions",
+            )
+            .fact("prepared transactions", left)
+            .remedy(Remedy::manual(
+                "start old, commit or roll back what pg_prepared_xacts lists, stop it, and run \
+                 the cutover again",
+            )));
+        }
+        Ok("nothing changed".to_owned())
+    }
+
+    /// It only looked.
+    fn undo(&self, _cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,430 @@
+//! What every step works with: the plan, the places, the private servers.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::catalog::Snapshot;
+use crate::disk::Area;
+use crate::error::{Code, Error, Remedy, Result};
+use crate::event::{EventKind, Level, Sink};
+use crate::pg::{ControlFile, DataDir, Oid};
+use crate::plan::{FileMap, Places, Plan};
+use crate::schema::DumpFiles;
+use crate::server::{self, Installation, Postmaster, PostmasterSpec, Side};
+use crate::transfer::Work;
+use crate::work::Cancel;
+
+/// Name of the plan in the state directory.
+pub const PLAN_FILE: &str = "plan.json";
+/// Where new's control file lies while no server may be started on it.
+pub const NEW_CONTROL: &str = "new-pg_control";
+/// The control file, relative to a data directory.
+pub(super) const CONTROL: &str = "global/pg_control";
+/// What old's control file was when this program last left it.
+const OLD_CONTROL: &str = "old-control.json";
+/// Old's catalog as it was dumped.
+const OLD_SNAPSHOT: &str = "old-snapshot.json";
+/// New's catalog after the restore.
+const NEW_SNAPSHOT: &str = "new-snapshot.json";
+/// Files of new's catalogs whose rows must be frozen.
+const HEAPS: &str = "new-catalogs.json";
+
+/// How long a private server that was left behind may take to stop.
+const LEFTOVER_LIMIT: Duration = Duration::from_secs(600);
+
+/// What every step works with.
+pub struct Context<'a> {
+    /// The frozen decisions.
+    pub plan: &'a Plan,
+    /// Who is told what happens.
+    pub sink: &'a dyn Sink,
+    /// The request to stop.
+    pub cancel: &'a Cancel,
+    /// The state directory.
+    pub state: Area,
+    /// Whether new is to be started at the end.
+    pub start_new: bool,
+    old_server: Option<Postmaster>,
+    new_server: Option<Postmaster>,
+}
+
+impl<'a> Context<'a> {
+    /// A context with no server running.
+    ///
+    /// A private old server that is already running may be handed over, so that it need not
+    /// be started twice.
+    pub fn new(
+        plan: &'a Plan,
+        sink: &'a dyn Sink,
+        cancel: &'a Cancel,
+        state: Area,
+        old_server: Option<Postmaster>,
+    ) -> Self {
+        Self {
+            plan,
+            sink,
+            cancel,
+            state,
+            start_new: false,
+            old_server,
+            new_server: None,
+        }
+    }
+
+    /// The installation of old.
+    pub fn old_installation(&self) -> Installation {
+        Installation {
+            side: Side::Old,
+            bindir: self.plan.old.bindir.clone(),
+            version: self.plan.old.version.clone(),
+        }
+    }
+
+    /// The installation of new.
+    pub fn new_installation(&self) -> Installation {
+        Installation {
+            side: Side::New,
+            bindir: self.plan.new.bindir.clone(),
+            version: self.plan.new.version.clone(),
+        }
+    }
+
+    /// The data directory of old.
+    pub fn old_dir(&self) -> DataDir {
+        DataDir {
+            path: self.plan.old.data_dir.clone(),
+            config_dir: self.plan.old.config_dir.clone(),
+            major: self.plan.old.version.major,
+        }
+    }
+
+    /// The data directory of new.
+    pub fn new_dir(&self) -> DataDir {
+        DataDir {
+            path: self.plan.new.data_dir.clone(),
+            config_dir: self.plan.new.data_dir.clone(),
+            major: self.plan.new.version.major,
+        }
+    }
+
+    /// Where one may write in old.
+    pub fn old_area(&self) -> Result<Area> {
+        Area::new(&self.plan.old.data_dir)
+    }
+
+    /// Where one may write in new.
+    pub fn new_area(&self) -> Result<Area> {
+        Area::new(&self.plan.new.data_dir)
+    }
+
+    /// The directory of logs.
+    pub fn logs(&self) -> PathBuf {
+        self.state.root().join("logs")
+    }
+
+    /// The directory of the dump.
+    pub fn dump_files(&self) -> DumpFiles {
+        DumpFiles::new(self.state.root().join("dump"))
+    }
+
+    /// What a transfer of this step needs.
+    pub fn work(&self, step: &'static str) -> Work<'_> {
+        Work {
+            jobs: self.plan.jobs,
+            cancel: self.cancel,
+            sink: self.sink,
+            step,
+        }
+    }
+
+    /// Tells progress of a step.
+    pub fn progress(&self, step: &str, unit: &str, done: u64, total: u64) {
+        self.sink.emit(EventKind::Progress {
+            step: step.to_owned(),
+            unit: unit.to_owned(),
+            done,
+            total: Some(total),
+        });
+    }
+
+    /// Says something.
+    pub fn note(&self, text: impl Into<String>) {
+        self.sink.emit(EventKind::Message {
+            level: Level::Note,
+            text: text.into(),
+        });
+    }
+
+    /// Stores a document in the state directory.
+    pub fn save<T: Serialize>(&self, name: &str, document: &T) -> Result<()> {
+        let bytes = serde_json::to_vec(document).map_err(|e| {
+            Error::new(Code::Internal, format!("could not write {name}")).caused_by(&e)
+        })?;
+        self.state.write(name, &bytes, 0o600)
+    }
+
+    /// Reads a document back.
+    pub fn load<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let path = self.state.path(name)?;
+        let bytes = std::fs::read(&path).map_err(|e| {
+            Error::io(Code::StateMissing, "read", &path, &e).remedy(Remedy::manual(
+                "a file of the state directory is gone: roll back and prepare again",
+            ))
+        })?;
+        serde_json::from_slice(&bytes).map_err(|e| {
+            Error::new(
+                Code::StateFormat,
+                format!("could not read {}", path.display()),
+            )
+            .caused_by(&e)
+        })
+    }
+
+    /// The private old server, started if it is not running.
+    ///
+    /// It keeps archiving as it is configured and refuses everybody but us; see
+    /// [`PostmasterSpec::for_old`].
+    pub fn old_server(&mut self) -> Result<&Postmaster> {
+        if self.old_server.is_none() {
+            let mut spec = PostmasterSpec::for_old(
+                &self.old_installation(),
+                &self.old_dir(),
+                &self.plan.install_user,
+                &self.logs().join("old-server.log"),
+                self.plan
+                    .old
+                    .raise_locks
+                    .then_some(self.plan.locks_per_transaction),
+            );
+            spec.port = self.plan.old.port;
+            spec.extra = self.plan.old.options.clone();
+            spec.socket_parent = self.plan.socket_dir.clone();
+            self.old_server = Some(Postmaster::start(&spec, self.cancel)?);
+        }
+        self.old_server
+            .as_ref()
+            .ok_or_else(|| missing_server("old"))
+    }
+
+    /// Stops the private old server, if one runs, and remembers its control file.
+    pub fn stop_old_server(&mut self) -> Result<()> {
+        if let Some(server) = self.old_server.take() {
+            server.stop()?;
+            self.remember_old_control()?;
+        }
+        Ok(())
+    }
+
+    /// The private new server, started if it is not running; `fsync` counts for the start.
+    ///
+    /// Its control file is in place only while it runs, so that nobody starts new by accident.
+    pub fn new_server(&mut self, fsync: bool) -> Result<&Postmaster> {
+        if self.new_server.is_none() {
+            self.put_control_in_place()?;
+            let mut spec = PostmasterSpec::for_new(
+                &self.new_installation(),
+                &self.new_dir(),
+                &self.plan.install_user,
+                &self.logs().join("new-server.log"),
+                fsync,
+                self.plan.locks_per_transaction,
+            );
+            spec.port = self.plan.new.port;
+            spec.extra = self.plan.new.options.clone();
+            spec.socket_parent = self.plan.socket_dir.clone();
+            self.new_server = Some(Postmaster::start(&spec, self.cancel)?);
+        }
+        self.new_server
+            .as_ref()
+            .ok_or_else(|| missing_server("new"))
+    }
+
+    /// Stops the private new server, if one runs, and puts its control file aside.
+    pub fn stop_new_server(&mut self) -> Result<()> {
+        if let Some(server) = self.new_server.take() {
+            server.stop()?;
+        }
+        self.put_control_aside()
+    }
+
+    /// Stops whatever private server runs; the first failure is reported, both are tried.
+    pub fn stop_servers(&mut self) -> Result<()> {
+        let new = match self.new_server.take() {
+            Some(server) => server.stop().and_then(|()| self.put_control_aside()),
+            None => Ok(()),
+        };
+        let old = self.stop_old_server();
+        new.and(old)
+    }
+
+    /// Ends private servers that a killed run of this program left behind.
+    pub fn end_leftovers(&self) -> Result<()> {
+        for dir in [self.old_dir(), self.new_dir()] {
+            if dir.path.join("PG_VERSION").exists() {
+                server::stop_leftover(&dir, LEFTOVER_LIMIT)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An error while a server runs in old's data directory.
+    pub fn old_is_down(&self) -> Result<()> {
+        match server::running(&self.old_dir())? {
+            None => Ok(()),
+            Some(file) => Err(
+                Error::new(Code::OldServerRunning, "the old server is running")
+                    .fact("data directory", self.plan.old.data_dir.display())
+                    .fact("process", file.process()),
+            ),
+        }
+    }
+
+    /// Removes old: its folders in tablespaces, its WAL directory, its data directory.
+    ///
+    /// Other things in a tablespace location, and a configuration directory outside the data
+    /// directory, are not old's to take along. May be repeated after any interruption.
+    pub fn remove_old_cluster(&self) -> Result<()> {
+        let old = &self.plan.old;
+        let folder = DataDir::tablespace_version_dir(old.version.major, old.catalog_version);
+        for place in &old.tablespaces {
+            if place.location.is_dir() {
+                Area::new(&place.location)?.remove_tree(&folder)?;
+            }
+        }
+        if let Some(wal) = old.wal_dir.as_ref().filter(|wal| wal.is_dir()) {
+            Area::new(wal)?.empty_dir("")?;
+        }
+        if old.data_dir.exists() {
+            self.old_area()?.remove_tree("")?;
+        }
+        Ok(())
+    }
+
+    /// Moves new's control file out of reach. One that is in place is always the newer one.
+    pub fn put_control_aside(&self) -> Result<()> {
+        let new = self.new_area()?;
+        if new.path(CONTROL)?.exists() {
+            new.rename(CONTROL, &self.state, NEW_CONTROL)?;
+        }
+        Ok(())
+    }
+
+    /// Moves new's control file back to where a server finds it.
+    pub fn put_control_in_place(&self) -> Result<()> {
+        let new = self.new_area()?;
+        if !new.path(CONTROL)?.exists() {
+            self.state.rename(NEW_CONTROL, &new, CONTROL)?;
+        }
+        Ok(())
+    }
+
+    /// New's control file, wherever it is.
+    pub fn new_control(&self) -> Result<ControlFile> {
+        let in_place = self.new_area()?.path(CONTROL)?;
+        if in_place.exists() {
+            return ControlFile::read_file(&in_place);
+        }
+        ControlFile::read_file(&self.state.path(NEW_CONTROL)?)
+    }
+
+    /// Old's control file.
+    pub fn old_control(&self) -> Result<ControlFile> {
+        ControlFile::read(&self.plan.old.data_dir)
+    }
+
+    /// Writes down what old's control file is now, so that it is seen if anybody starts old.
+    pub fn remember_old_control(&self) -> Result<()> {
+        self.save(
+            OLD_CONTROL,
+            &crate::pg::control::fingerprint(&self.plan.old.data_dir)?,
+        )
+    }
+
+    /// Whether old has been started since this program last left it.
+    pub fn old_was_started(&self) -> Result<bool> {
+        let known: String = self.load(OLD_CONTROL)?;
+        Ok(known != crate::pg::control::fingerprint(&self.plan.old.data_dir)?)
+    }
+
+    /// Old's catalog as last read.
+    pub fn old_snapshot(&self) -> Result<Snapshot> {
+        self.load(OLD_SNAPSHOT)
+    }
+
+    /// Stores old's catalog.
+    pub fn save_old_snapshot(&self, snapshot: &Snapshot) -> Result<()> {
+        self.save(OLD_SNAPSHOT, snapshot)
+    }
+
+    /// New's catalog after the restore.
+    pub fn new_snapshot(&self) -> Result<Snapshot> {
+        self.load(NEW_SNAPSHOT)
+    }
+
+    /// Stores new's catalog.
+    pub fn save_new_snapshot(&self, snapshot: &Snapshot) -> Result<()> {
+        self.save(NEW_SNAPSHOT, snapshot)
+    }
+
+    /// The files of new's catalogs.
+    pub fn new_catalogs(&self) -> Result<Vec<PathBuf>> {
+        self.load(HEAPS)
+    }
+
+    /// Stores the files of new's catalogs.
+    pub fn save_new_catalogs(&self, heaps: &[PathBuf]) -> Result<()> {
+        self.save(HEAPS, &heaps)
+    }
+
+    /// Which file of old becomes which file of new.
+    pub fn file_map(&self) -> Result<FileMap> {
+        let old = self.old_snapshot()?;
+        let new = self.new_snapshot()?;
+        let to = self.places(
+            &self.plan.new.data_dir,
+            self.plan.new.version.major,
+            self.new_control()?.catalog_version,
+        );
+        let from = self.places(
+            &self.plan.old.data_dir,
+            self.plan.old.version.major,
+            self.plan.old.catalog_version,
+        );
+        FileMap::new(&old, &new, &from, &to)
+    }
+
+    /// Folder of new's version in every tablespace.
+    pub fn new_version_dir(&self) -> Result<String> {
+        Ok(DataDir::tablespace_version_dir(
+            self.plan.new.version.major,
+            self.new_control()?.catalog_version,
+        ))
+    }
+
+    fn places(
+        &self,
+        data_dir: &std::path::Path,
+        major: crate::pg::MajorVersion,
+        catalog_version: u32,
+    ) -> Places {
+        let tablespaces = &self.plan.old.tablespaces;
+        Places {
+            data_dir: data_dir.to_owned(),
+            version_dir: DataDir::tablespace_version_dir(major, catalog_version),
+            tablespaces: tablespaces
+                .iter()
+                .map(|place| (Oid(place.oid.0), place.location.clone()))
+                .collect(),
+        }
+    }
+}
+
+fn missing_server(side: &str) -> Error {
+    Error::new(
+        Code::Internal,
+        format!("the private {side} server is not running"),
+    )
+}

@@ -1,0 +1,202 @@
+//! The new cluster comes into being: by initdb with old's settings, or by adoption.
+
+use serde_json::{Value, json};
+
+use super::context::{CONTROL, Context, NEW_CONTROL};
+use super::{Phase, Step};
+use crate::catalog::{LocaleProvider as CatalogProvider, TemplateSettings};
+use crate::disk::Area;
+use crate::error::{Code, Error, Result};
+use crate::pg::ControlFile;
+use crate::plan::Origin;
+use crate::server::Initdb;
+use crate::server::initdb::LocaleProvider;
+
+/// Where the files of an adopted cluster are kept for the way back.
+const ADOPTED: &str = "adopted";
+/// Written when the copy of an adopted cluster is whole.
+const ADOPTED_WHOLE: &str = "adopted.whole";
+
+pub(super) struct CreateNewCluster;
+
+impl Step for CreateNewCluster {
+    fn name(&self) -> &'static str {
+        "create-new-cluster"
+    }
+
+    fn phase(&self) -> Phase {
+        Phase::Prepare
+    }
+
+    fn intent(&self, cx: &mut Context<'_>) -> Result<Value> {
+        Ok(json!({ "v": 1, "origin": cx.plan.new.origin }))
+    }
+
+    fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
+        if cx.state.path(NEW_CONTROL)?.exists() && !cx.new_area()?.path(CONTROL)?.exists() {
+            return Ok(describe(&cx.plan.template));
+        }
+        match cx.plan.new.origin {
+            Origin::Adopted => keep_a_copy(cx)?,
+            Origin::Absent | Origin::Empty => make(cx)?,
+        }
+        compare_controls(cx)?;
+        cx.put_control_aside()?;
+        Ok(describe(&cx.plan.template))
+    }
+
+    fn undo(&self, cx: &mut Context<'_>, intent: &Value) -> Result<()> {
+        let new = cx.new_area()?;
+        match origin(intent)? {
+            Origin::Absent => new.remove_tree("")?,
+            Origin::Empty => empty_if_there(&new)?,
+            Origin::Adopted => put_back(cx, &new)?,
+        }
+        cx.state.remove_file(NEW_CONTROL)
+    }
+}
+
+fn origin(intent: &Value) -> Result<Origin> {
+    serde_json::from_value(intent["origin"].clone()).map_err(|e| {
+        Error::new(
+            Code::JournalDamaged,
+            "the intent of create-new-cluster cannot be read",
+        )
+        .caused_by(&e)
+    })
+}
+
+fn empty_if_there(new: &Area) -> Result<()> {
+    if new.root().exists() {
+        new.empty_dir("")
+    } else {
+        Ok(())
+    }
+}
+
+fn make(cx: &Context<'_>) -> Result<()> {
+    let new = cx.new_area()?;
+    // What an interrupted initdb left behind.
+    empty_if_there(&new)?;
+    let template = &cx.plan.template;
+    Initdb {
+        data_dir: &cx.plan.new.data_dir,
+        wal_dir: None,
+        user: &cx.plan.install_user,
+        encoding: &template.encoding,
+        provider: provider(template)?,
+        collate: &template.collate,
+        ctype: &template.ctype,
+        lc_messages: &template.lc_messages,
+        lc_monetary: &template.lc_monetary,
+        lc_numeric: &template.lc_numeric,
+        lc_time: &template.lc_time,
+        text_search_config: Some(&template.default_text_search_config),
+        data_checksums: template.data_checksums,
+        wal_segment_size: template.wal_segment_size,
+        group_access: template.group_access,
+        auth_local: "peer",
+        auth_host: "scram-sha-256",
+        sync: false,
+    }
+    .run(
+        &cx.new_installation(),
+        &cx.logs().join("initdb.log"),
+        cx.cancel,
+    )
+}
+
+fn provider(template: &TemplateSettings) -> Result<LocaleProvider> {
+    let locale = || {
+        template.locale.clone().ok_or_else(|| {
+            Error::new(
+                Code::InitdbFailed,
+                "template0 of the old cluster has no locale",
+            )
+        })
+    };
+    Ok(match template.provider {
+        CatalogProvider::Libc => LocaleProvider::Libc,
+        CatalogProvider::Icu => LocaleProvider::Icu {
+            locale: locale()?,
+            rules: template.icu_rules.clone(),
+        },
+        CatalogProvider::Builtin => LocaleProvider::Builtin { locale: locale()? },
+    })
+}
+
+/// The formats initdb and the build decide must be the same, or no file of old fits into new.
+fn compare_controls(cx: &Context<'_>) -> Result<()> {
+    let new = ControlFile::read(&cx.plan.new.data_dir)?;
+    let differences = cx.old_control()?.format_differences(&new);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let error = Error::new(
+        Code::ControlMismatch,
+        "old and new store data in different formats",
+    );
+    Err(differences
+        .into_iter()
+        .fold(error, |error, (name, old, new)| {
+            error.fact(name, format!("{old} in old, {new} in new"))
+        }))
+}
+
+fn describe(template: &TemplateSettings) -> String {
+    format!(
+        "{}, {}, checksums {}, WAL segments {} MB",
+        template.encoding,
+        template.locale.as_deref().unwrap_or(&template.collate),
+        if template.data_checksums { "on" } else { "off" },
+        template.wal_segment_size >> 20
+    )
+}
+
+/// Copies a cluster the user made, so that the way back can give it back as it was.
+fn keep_a_copy(cx: &Context<'_>) -> Result<()> {
+    if cx.state.path(ADOPTED_WHOLE)?.exists() {
+        return Ok(());
+    }
+    cx.state.remove_tree(ADOPTED)?;
+    copy_tree(&cx.plan.new.data_dir, &cx.state, ADOPTED)?;
+    cx.state.write(ADOPTED_WHOLE, b"", 0o600)
+}
+
+fn put_back(cx: &Context<'_>, new: &Area) -> Result<()> {
+    if cx.state.path(ADOPTED_WHOLE)?.exists() {
+        new.empty_dir("")?;
+        let copy = cx.state.path(ADOPTED)?;
+        copy_tree(&copy, new, "")?;
+        cx.state.remove_file(ADOPTED_WHOLE)?;
+    }
+    cx.state.remove_tree(ADOPTED)
+}
+
+/// Copies directories, files and symbolic links, and waits until they are on disk.
+fn copy_tree(from: &std::path::Path, area: &Area, to: &str) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    for entry in walkdir::WalkDir::new(from).follow_links(false) {
+        let entry = entry.map_err(|e| {
+            Error::new(
+                Code::DiskOperation,
+                format!("could not read {}", from.display()),
+            )
+            .caused_by(&e)
+        })?;
+        let below = entry.path().strip_prefix(from).unwrap_or(entry.path());
+        let rel = std::path::Path::new(to).join(below);
+        let kind = entry.file_type();
+        let unreadable = |e: &std::io::Error| Error::io(Code::NotReadable, "read", entry.path(), e);
+        if kind.is_dir() {
+            let meta = std::fs::metadata(entry.path()).map_err(|e| unreadable(&e))?;
+            area.create_dir(&rel, meta.permissions().mode() & 0o7777)?;
+        } else if kind.is_symlink() {
+            let target = std::fs::read_link(entry.path()).map_err(|e| unreadable(&e))?;
+            area.symlink(&target, &rel)?;
+        } else {
+            area.copy_file(entry.path(), &rel)?;
+        }
+    }
+    area.sync_tree(to, 2)
+}

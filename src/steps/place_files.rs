@@ -1,0 +1,51 @@
+//! New's empty files make room, and in link mode old's take their place.
+
+use serde_json::Value;
+
+use super::{Context, Phase, Step};
+use crate::disk;
+use crate::error::Result;
+use crate::plan::Mode;
+use crate::transfer;
+
+const NAME: &str = "place-files";
+
+pub(super) struct PlaceFiles;
+
+impl Step for PlaceFiles {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn phase(&self) -> Phase {
+        Phase::Prepare
+    }
+
+    /// The private servers ran without fsync, so everything they wrote is synced here, once,
+    /// when the files that are not needed are gone.
+    fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
+        let map = cx.file_map()?;
+        let work = cx.work(NAME);
+        transfer::remove(&map, &work)?;
+        disk::sync_filesystem(&cx.plan.new.data_dir)?;
+        for place in &cx.plan.old.tablespaces {
+            disk::sync_filesystem(&place.location)?;
+        }
+        match cx.plan.mode {
+            Mode::Copy => Ok("empty files removed; the cutover copies".to_owned()),
+            Mode::Link => {
+                let moved = transfer::link(&map, &work)?;
+                Ok(format!("{} files linked", moved.files + moved.kept))
+            }
+        }
+    }
+
+    /// Second names go first of all, so that nothing that follows can touch a shared file.
+    fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
+        if cx.plan.new.data_dir.join("base").exists() {
+            let map = cx.file_map()?;
+            transfer::remove(&map, &cx.work(NAME))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,71 @@
+//! Old's catalog as it is at the end; drift ends the cutover here, before anything is down.
+
+use serde_json::Value;
+
+use super::{Context, FINGERPRINT, Phase, Step};
+use crate::catalog::{self, Fingerprint};
+use crate::error::{Code, Error, Remedy, Result};
+
+/// How many differences an error names.
+const NAMED: usize = 20;
+
+pub(super) struct ReadFinalCatalog;
+
+impl Step for ReadFinalCatalog {
+    fn name(&self) -> &'static str {
+        "read-final-catalog"
+    }
+
+    fn phase(&self) -> Phase {
+        Phase::Cutover
+    }
+
+    /// An old cluster whose control file is what it was has not been started, so its catalog
+    /// is the one that was dumped. Otherwise it is started privately once more and read.
+    fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
+        let control = cx.old_control()?;
+        if !control.cleanly_shut_down() {
+            return Err(Error::new(
+                Code::NotShutDown,
+                "the old cluster was not shut down cleanly",
+            )
+            .fact("data directory", cx.plan.old.data_dir.display()));
+        }
+        if !cx.old_was_started()? {
+            return Ok("old was not started since prepare".to_owned());
+        }
+        let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
+        let dumped: Fingerprint = cx.load(FINGERPRINT)?;
+        let server = cx.old_server()?;
+        let snapshot = catalog::read(server, jobs, cancel)?;
+        let now = catalog::fingerprint(server, &snapshot.connectable(), jobs, cancel)?;
+        cx.stop_old_server()?;
+        if let Some(error) = drift(&dumped, &now) {
+            return Err(error);
+        }
+        cx.save_old_snapshot(&snapshot)?;
+        Ok("old was started since prepare; its schema is the same".to_owned())
+    }
+
+    /// What was read stays true as long as nobody starts old, and then it is read again.
+    fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
+        cx.stop_old_server()
+    }
+}
+
+/// The error that names what changed in old since the dump, if anything did.
+pub fn drift(dumped: &Fingerprint, now: &Fingerprint) -> Option<Error> {
+    let differences = dumped.differences(now);
+    if differences.is_empty() {
+        return None;
+    }
+    let error = Error::new(
+        Code::Drift,
+        "the schema of the old cluster changed since prepare",
+    );
+    let error = differences
+        .iter()
+        .take(NAMED)
+        .fold(error, |error, difference| error.fact("changed", difference));
+    Some(error.remedy(Remedy::manual("roll back and prepare again")))
+}

@@ -1,0 +1,84 @@
+//! Where old's horizons moved past what prepare wrote into new, new is started once more.
+//!
+//! Horizons are lower bounds, and old moves them only up, so those of prepare usually stay
+//! true. They do not where old has since given up the transaction status they still ask for,
+//! or where a relation of old is older now than it was then.
+
+use serde_json::Value;
+
+use super::{Context, Phase, Step};
+use crate::catalog::{self, Snapshot};
+use crate::error::Result;
+use crate::pg::ControlFile;
+use crate::schema;
+
+pub(super) struct RefreshHorizons;
+
+impl Step for RefreshHorizons {
+    fn name(&self) -> &'static str {
+        "refresh-horizons"
+    }
+
+    fn phase(&self) -> Phase {
+        Phase::Cutover
+    }
+
+    fn needed(&self, cx: &Context<'_>) -> Result<bool> {
+        Ok(outdated(
+            &cx.old_snapshot()?,
+            &cx.new_snapshot()?,
+            &cx.old_control()?,
+        ))
+    }
+
+    /// Runs before the transaction state is carried: the rows it writes are covered by new's
+    /// own status, frozen before the server stops, and proven to be.
+    fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
+        let old = cx.old_snapshot()?;
+        let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
+        let databases = old.connectable();
+        let server = cx.new_server(true)?;
+        let now = catalog::read(server, jobs, cancel)?;
+        let mended = schema::mend(server, &old, &now, jobs, cancel)?;
+        let catalogs = schema::freeze(server, &databases, jobs, cancel)?;
+        let now = catalog::read(server, jobs, cancel)?;
+        cx.stop_new_server()?;
+        cx.save_new_snapshot(&now)?;
+        cx.save_new_catalogs(&catalogs)?;
+        schema::scan(&cx.plan.new.data_dir, &catalogs)?;
+        Ok(format!("{} tables changed", mended.relations))
+    }
+
+    /// Newer horizons are true of old as well; what must hold again is that every row is
+    /// frozen, because the next cutover replaces new's transaction status.
+    fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
+        let databases = cx.old_snapshot()?.connectable();
+        let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
+        let catalogs = schema::freeze(cx.new_server(true)?, &databases, jobs, cancel)?;
+        cx.stop_new_server()?;
+        cx.save_new_catalogs(&catalogs)?;
+        schema::scan(&cx.plan.new.data_dir, &catalogs).map(|_| ())
+    }
+}
+
+fn outdated(old: &Snapshot, new: &Snapshot, control: &ControlFile) -> bool {
+    let too_old = new.databases.iter().any(|database| {
+        database.frozen_xid.precedes(control.oldest_xid)
+            || database.min_multi.precedes(control.oldest_multi)
+    });
+    too_old
+        || old.databases.iter().any(|database| {
+            let now: std::collections::HashMap<_, _> = database
+                .relations
+                .iter()
+                .map(|relation| (relation.oid, (relation.frozen_xid, relation.min_multi)))
+                .collect();
+            new.database(&database.name).is_some_and(|prepared| {
+                prepared.relations.iter().any(|relation| {
+                    now.get(&relation.oid).is_some_and(|(xid, multi)| {
+                        xid.precedes(relation.frozen_xid) || multi.precedes(relation.min_multi)
+                    })
+                })
+            })
+        })
+}

@@ -1,0 +1,68 @@
+//! Roles and tablespaces are made in new.
+
+use serde_json::{Value, json};
+
+use super::{Context, Phase, Step};
+use crate::disk::Area;
+use crate::error::{Code, Error, Remedy, Result};
+use crate::pg::quote::shell_path;
+use crate::schema;
+
+pub(super) struct RestoreGlobals;
+
+impl Step for RestoreGlobals {
+    fn name(&self) -> &'static str {
+        "restore-globals"
+    }
+
+    fn phase(&self) -> Phase {
+        Phase::Prepare
+    }
+
+    /// CREATE TABLESPACE makes a folder of new's version in each location. Only a folder that
+    /// was not there before may be removed on the way back.
+    fn intent(&self, cx: &mut Context<'_>) -> Result<Value> {
+        let version_dir = cx.new_version_dir()?;
+        let mut locations = Vec::new();
+        for place in &cx.plan.old.tablespaces {
+            let folder = place.location.join(&version_dir);
+            if folder.symlink_metadata().is_ok() {
+                return Err(Error::new(
+                    Code::NewNotFresh,
+                    "a tablespace already holds a folder of the new version",
+                )
+                .fact("folder", folder.display())
+                .remedy(Remedy::command(format!("rm -r {}", shell_path(&folder)))));
+            }
+            locations.push(place.location.clone());
+        }
+        Ok(json!({ "v": 1, "version_dir": version_dir, "locations": locations }))
+    }
+
+    fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
+        let (installation, files, logs) = (cx.new_installation(), cx.dump_files(), cx.logs());
+        let cancel = cx.cancel;
+        let server = cx.new_server(false)?;
+        schema::restore_globals(server, &installation, &files, &logs, cancel)?;
+        Ok(format!("{} tablespaces", cx.plan.old.tablespaces.len()))
+    }
+
+    fn undo(&self, cx: &mut Context<'_>, intent: &Value) -> Result<()> {
+        cx.stop_new_server()?;
+        let damaged = |e: serde_json::Error| {
+            Error::new(
+                Code::JournalDamaged,
+                "the intent of restore-globals cannot be read",
+            )
+            .caused_by(&e)
+        };
+        let locations: Vec<std::path::PathBuf> =
+            serde_json::from_value(intent["locations"].clone()).map_err(damaged)?;
+        let version_dir: String =
+            serde_json::from_value(intent["version_dir"].clone()).map_err(damaged)?;
+        for location in locations {
+            Area::new(&location)?.remove_tree(&version_dir)?;
+        }
+        Ok(())
+    }
+}

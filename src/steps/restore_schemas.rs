@@ -1,0 +1,57 @@
+//! Every database is made in new, with everything in it but the rows.
+
+use serde_json::Value;
+
+use super::{Context, Phase, Step};
+use crate::error::Result;
+use crate::event::EventKind;
+use crate::schema::Restore;
+
+pub(super) struct RestoreSchemas;
+
+impl Step for RestoreSchemas {
+    fn name(&self) -> &'static str {
+        "restore-schemas"
+    }
+
+    fn phase(&self) -> Phase {
+        Phase::Prepare
+    }
+
+    fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
+        let snapshot = cx.old_snapshot()?;
+        let (installation, files, logs) = (cx.new_installation(), cx.dump_files(), cx.logs());
+        let area = crate::disk::Area::new(&cx.state.root().join("dump"))?;
+        let (sink, cancel, jobs) = (cx.sink, cx.cancel, cx.plan.jobs);
+        let new = cx.new_server(false)?;
+        let progress = |done, total| {
+            sink.emit(EventKind::Progress {
+                step: "restore-schemas".to_owned(),
+                unit: "objects".to_owned(),
+                done,
+                total: Some(total),
+            });
+        };
+        Restore {
+            new,
+            installation: &installation,
+            files: &files,
+            area: &area,
+            logs: &logs,
+            jobs,
+            cancel,
+        }
+        .run(&snapshot, &progress)?;
+        let tables: u64 = snapshot
+            .databases
+            .iter()
+            .map(|database| database.tables)
+            .sum();
+        Ok(format!("{tables} tables"))
+    }
+
+    /// Everything it made lies in new, which is discarded as a whole.
+    fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
+        cx.stop_new_server()
+    }
+}

@@ -1,0 +1,40 @@
+//! New gets old's counters before anything is restored into it.
+//!
+//! The dump writes old's horizons into new's catalogs. If new's own XIDs were still young,
+//! those horizons could lie in its future, and its server would judge them wrongly. With old's
+//! counters, the restore runs as it would in old.
+
+use serde_json::Value;
+
+use super::{Context, Phase, Step, transaction_state};
+use crate::error::Result;
+use crate::schema;
+
+pub(super) struct SeedTransactionState;
+
+impl Step for SeedTransactionState {
+    fn name(&self) -> &'static str {
+        "seed-transaction-state"
+    }
+
+    fn phase(&self) -> Phase {
+        Phase::Prepare
+    }
+
+    /// What initdb left unfrozen depends on the status that is about to be replaced.
+    fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
+        let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
+        let server = cx.new_server(false)?;
+        let databases = ["template1".to_owned(), "postgres".to_owned()];
+        let catalogs = schema::freeze(server, &databases, jobs, cancel)?;
+        cx.stop_new_server()?;
+        schema::scan(&cx.plan.new.data_dir, &catalogs)?;
+        transaction_state::carry(cx, true, "pg_resetwal-seed.log")?;
+        Ok(format!("next XID {}", cx.new_control()?.next_xid.xid()))
+    }
+
+    /// Everything it changed lies in new, which is discarded as a whole.
+    fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
+        cx.stop_new_server()
+    }
+}

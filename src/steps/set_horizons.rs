@@ -1,0 +1,47 @@
+//! New's tables get old's horizons, and the last private server of prepare ends.
+
+use serde_json::Value;
+
+use super::{Context, Phase, Step};
+use crate::catalog;
+use crate::error::Result;
+use crate::schema;
+
+pub(super) struct SetHorizons;
+
+impl Step for SetHorizons {
+    fn name(&self) -> &'static str {
+        "set-horizons"
+    }
+
+    fn phase(&self) -> Phase {
+        Phase::Prepare
+    }
+
+    /// The scan of the stopped cluster is the proof that nothing held freezing back.
+    fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
+        let old = cx.old_snapshot()?;
+        let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
+        let server = cx.new_server(false)?;
+        let now = catalog::read(server, jobs, cancel)?;
+        let mended = schema::mend(server, &old, &now, jobs, cancel)?;
+        let changed = mended.relations + mended.databases > 0;
+        let now = if changed {
+            catalog::read(server, jobs, cancel)?
+        } else {
+            now
+        };
+        cx.stop_new_server()?;
+        cx.save_new_snapshot(&now)?;
+        let rows = schema::scan(&cx.plan.new.data_dir, &cx.new_catalogs()?)?;
+        Ok(format!(
+            "{} tables compared, {} changed; {rows} catalog rows, all frozen",
+            mended.compared, mended.relations
+        ))
+    }
+
+    /// Everything it changed lies in new, which is discarded as a whole.
+    fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
+        cx.stop_new_server()
+    }
+}

@@ -1,0 +1,44 @@
+//! What the cutover wrote into new is on disk before old is given up.
+
+use serde_json::Value;
+
+use super::context::NEW_CONTROL;
+use super::{Context, Phase, Step};
+use crate::error::Result;
+
+/// What pg_resetwal writes; everything else was synced by who wrote it.
+const WRITTEN: [&str; 1] = ["pg_wal"];
+
+pub(super) struct SyncNewCluster;
+
+impl Step for SyncNewCluster {
+    fn name(&self) -> &'static str {
+        "sync-new-cluster"
+    }
+
+    fn phase(&self) -> Phase {
+        Phase::Cutover
+    }
+
+    fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
+        let new = cx.new_area()?;
+        for dir in WRITTEN {
+            new.sync_tree(dir, 1)?;
+        }
+        for dir in [
+            "pg_xact",
+            "pg_multixact/offsets",
+            "pg_multixact/members",
+            "pg_multixact",
+        ] {
+            new.sync_dir(dir)?;
+        }
+        cx.state.sync_file(NEW_CONTROL)?;
+        Ok(String::new())
+    }
+
+    /// Being on disk needs no undoing.
+    fn undo(&self, _cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
+        Ok(())
+    }
+}

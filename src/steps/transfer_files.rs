@@ -1,0 +1,54 @@
+//! What is left of old's relation files gets its place in new.
+
+use serde_json::Value;
+
+use super::{Context, Phase, Step};
+use crate::error::Result;
+use crate::plan::Mode;
+use crate::transfer;
+
+const NAME: &str = "transfer-files";
+
+pub(super) struct TransferFiles;
+
+impl Step for TransferFiles {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn phase(&self) -> Phase {
+        Phase::Cutover
+    }
+
+    /// In link mode the names made in prepare are compared with what old has now, and mended.
+    fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
+        let map = cx.file_map()?;
+        let work = cx.work(NAME);
+        match cx.plan.mode {
+            Mode::Link => {
+                let moved = transfer::link(&map, &work)?;
+                Ok(format!(
+                    "{} files as they were linked, {} mended",
+                    moved.kept, moved.files
+                ))
+            }
+            Mode::Copy => {
+                let moved = transfer::copy(&map, &work)?;
+                Ok(format!(
+                    "{} files, {} MB copied",
+                    moved.files,
+                    moved.bytes >> 20
+                ))
+            }
+        }
+    }
+
+    /// Copies go, to be made again from what old has by then; links are mended by the next
+    /// cutover and removed with new.
+    fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
+        match cx.plan.mode {
+            Mode::Link => Ok(()),
+            Mode::Copy => transfer::remove(&cx.file_map()?, &cx.work(NAME)).map(|_| ()),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! New is compared with old while both are down and old can still be put back.
+
+use serde_json::Value;
+
+use super::{Context, Phase, Step};
+use crate::error::{Code, Error, Result};
+use crate::verify;
+
+/// How many differences an error names.
+const NAMED: usize = 10;
+
+pub(super) struct VerifyNewCluster;
+
+impl Step for VerifyNewCluster {
+    fn name(&self) -> &'static str {
+        "verify-new-cluster"
+    }
+
+    fn phase(&self) -> Phase {
+        Phase::Cutover
+    }
+
+    fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
+        if cx.old_was_started()? {
+            return Err(Error::new(
+                Code::OldChanged,
+                "the old cluster was started in the middle of the cutover",
+            )
+            .fact("data directory", cx.plan.old.data_dir.display()));
+        }
+        let compared =
+            verify::names_and_sizes(&cx.file_map()?, cx.plan.mode, cx.plan.jobs, cx.cancel)?;
+        if compared.differences.is_empty() {
+            return Ok(format!("{} files", compared.files));
+        }
+        let error = Error::new(Code::TransferFailed, "files of old and new differ")
+            .fact("differences", compared.differences.len());
+        Err(compared
+            .differences
+            .iter()
+            .take(NAMED)
+            .fold(error, |error, difference| {
+                error.fact("difference", difference)
+            }))
+    }
+
+    /// It only looked.
+    fn undo(&self, _cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,59 @@
+//! Moving relation files and transaction status from old to new; one file a mode.
+//!
+//! Every function may be repeated after having been interrupted anywhere: what is there is
+//! looked at, not remembered. Files of old are only ever opened for reading or given a second
+//! name; files of new are unlinked, never truncated or written in place, because in link mode
+//! their contents may be old's.
+
+mod copy;
+mod link;
+mod listing;
+mod slru;
+
+use crate::error::{Code, Error};
+use crate::event::{EventKind, Sink};
+use crate::plan::Folder;
+use crate::work::Cancel;
+
+pub use copy::copy;
+pub use link::link;
+pub use listing::{Moved, Pending, pending, remove};
+pub use slru::{StatusDirs, carry};
+
+/// What every transfer needs to know besides the files.
+pub struct Work<'a> {
+    /// How many files are worked on at once.
+    pub jobs: usize,
+    /// The request to stop.
+    pub cancel: &'a Cancel,
+    /// Who is told about progress.
+    pub sink: &'a dyn Sink,
+    /// The step it is part of.
+    pub step: &'static str,
+}
+
+impl Work<'_> {
+    fn progress(&self, unit: &str, done: u64, total: u64) {
+        self.sink.emit(EventKind::Progress {
+            step: self.step.to_owned(),
+            unit: unit.to_owned(),
+            done,
+            total: Some(total),
+        });
+    }
+}
+
+/// Adds to an error what was being moved.
+fn in_folder(error: Error, folder: &Folder) -> Error {
+    match error.code() {
+        Code::DiskOperation => {
+            let mut wider = Error::new(Code::TransferFailed, error.message())
+                .fact("database", &folder.database);
+            for (name, value) in error.facts() {
+                wider = wider.fact(name, value);
+            }
+            wider.caused_by(&error)
+        }
+        _ => error.fact("database", &folder.database),
+    }
+}

@@ -1,0 +1,83 @@
+//! Copy mode: each cluster has its own files.
+
+use std::cmp::Reverse;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::listing::{Moved, Pending, pending};
+use super::{Work, in_folder};
+use crate::error::Result;
+use crate::plan::{FileMap, Folder};
+use crate::work::each;
+
+struct File<'a> {
+    folder: &'a Folder,
+    pending: &'a Pending,
+    old_name: &'a str,
+    new_name: &'a str,
+    len: u64,
+}
+
+/// Copies old's files of the relations moved to new, and waits until they are on disk.
+///
+/// What new had of them is unlinked first, so that a copy that was interrupted is begun anew.
+/// Large files are begun first; each file is synced by the worker that wrote it.
+pub fn copy(map: &FileMap, work: &Work<'_>) -> Result<Moved> {
+    let folders: Vec<(&Folder, Pending)> = map
+        .folders
+        .iter()
+        .map(|folder| Ok((folder, pending(folder)?)))
+        .collect::<Result<_>>()?;
+    for (folder, pending) in &folders {
+        for name in &pending.present {
+            pending
+                .new
+                .unlink(name)
+                .map_err(|error| in_folder(error, folder))?;
+        }
+    }
+    let files = files(&folders)?;
+    let total: u64 = files.iter().map(|file| file.len).sum();
+    let done = AtomicU64::new(0);
+    each(work.jobs, &files, work.cancel, |file| {
+        copy_one(file).map_err(|error| in_folder(error, file.folder))?;
+        let now = done.fetch_add(file.len, Ordering::SeqCst) + file.len;
+        work.progress("bytes", now, total);
+        Ok(())
+    })?;
+    for (folder, pending) in &folders {
+        pending
+            .new
+            .sync()
+            .map_err(|error| in_folder(error, folder))?;
+    }
+    Ok(Moved {
+        files: files.len() as u64,
+        kept: 0,
+        bytes: done.into_inner(),
+    })
+}
+
+fn files<'a>(folders: &'a [(&'a Folder, Pending)]) -> Result<Vec<File<'a>>> {
+    let mut files = Vec::new();
+    for (folder, pending) in folders {
+        for (new_name, old_name) in &pending.wanted {
+            let len = pending.old_identity(old_name)?.len;
+            files.push(File {
+                folder,
+                pending,
+                old_name,
+                new_name,
+                len,
+            });
+        }
+    }
+    files.sort_by_key(|file| Reverse(file.len));
+    Ok(files)
+}
+
+fn copy_one(file: &File<'_>) -> Result<()> {
+    file.pending
+        .new
+        .copy_from(&file.pending.old, file.old_name, file.new_name)?;
+    file.pending.new.sync_file(file.new_name)
+}
