@@ -6,6 +6,7 @@
 //! `engine`), and out as one stream of events (`event`) that `render` turns into text.
 
 pub mod catalog;
+pub mod checks;
 pub mod disk;
 pub mod engine;
 pub mod error;

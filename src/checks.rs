@@ -1,0 +1,22 @@
+//! What would make an upgrade fail, or surprise somebody: one file a check in `checks/`.
+//!
+//! A check says what it looks for, why that matters and what to do about it. [`run`] makes all
+//! that apply to a pair of versions and stops at no finding: the operator learns everything at
+//! once. The examples in the files are carried out by the tests on real servers, remedies
+//! included.
+
+mod check;
+mod file;
+mod probe;
+mod range;
+mod report;
+mod run;
+mod template;
+
+pub use check::{Applies, Check, Question, RemedyKind, RemedySpec, Scope, Severity};
+pub use file::{Example, Statement, all, parse};
+pub use probe::Probe;
+pub use range::VersionRange;
+pub use report::{Finding, Report};
+pub use run::{Subject, run};
+pub use template::Template;

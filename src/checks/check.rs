@@ -1,0 +1,154 @@
+//! A check, understood and found to be consistent.
+
+use serde::{Deserialize, Serialize};
+
+use super::file::Example;
+use super::probe::Probe;
+use super::range::VersionRange;
+use super::template::{Form, Template};
+
+/// One thing that is looked for before an upgrade.
+#[derive(Debug, Clone)]
+pub struct Check {
+    /// Its name, which is that of its file.
+    pub id: String,
+    /// How bad a finding is.
+    pub severity: Severity,
+    /// How often it is made.
+    pub scope: Scope,
+    /// For which versions it is made.
+    pub applies: Applies,
+    /// What is known of a finding. A `database` among them is the one the finding belongs to.
+    pub columns: Vec<String>,
+    /// The sentence that reports a finding.
+    pub finding: Template,
+    /// What changed in PostgreSQL, or why it matters.
+    pub why: String,
+    /// What to do about a finding.
+    pub remedy: RemedySpec,
+    /// How findings are found.
+    pub question: Question,
+    /// Cases the tests carry out on real servers.
+    pub examples: Vec<Example>,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// The upgrade would fail, or lose something.
+    Blocker,
+    /// The upgrade works, and something has to be done by hand.
+    Warning,
+    /// Worth knowing.
+    Notice,
+}
+
+/// How often a check is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// Once, on this machine.
+    Host,
+    /// Once, in any database: it asks shared catalogs.
+    Cluster,
+    /// Once in each database one can connect to.
+    EachDatabase,
+}
+
+/// For which versions a check is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Applies {
+    /// Versions of old.
+    #[serde(default)]
+    pub old: VersionRange,
+    /// Versions of new.
+    #[serde(default)]
+    pub new: VersionRange,
+}
+
+/// What to do about a finding.
+#[derive(Debug, Clone)]
+pub struct RemedySpec {
+    /// Who does it.
+    pub kind: RemedyKind,
+    /// The statements, the command or the sentence.
+    pub text: Template,
+    /// The sentence for a finding in which a column that `text` needs is null.
+    pub otherwise: Option<Template>,
+    /// Whether it throws something away.
+    pub destructive: bool,
+}
+
+/// Who carries a remedy out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RemedyKind {
+    /// The old server.
+    Sql,
+    /// A shell.
+    Command,
+    /// A person.
+    Manual,
+}
+
+/// How findings are found.
+#[derive(Debug, Clone)]
+pub enum Question {
+    /// A query; each row is a finding.
+    Query(String),
+    /// A function of this program.
+    Probe(Probe),
+}
+
+impl Check {
+    /// What is wrong with it, if anything is.
+    pub(super) fn problem(&self, raw: &[String]) -> Option<String> {
+        let implied = self.scope == Scope::EachDatabase;
+        if implied && self.columns.iter().any(|column| column == "database") {
+            return Some("the column database is implied by the scope".to_owned());
+        }
+        if let Some(column) = raw.iter().find(|column| !self.columns.contains(column)) {
+            return Some(format!("raw names {column}, which is not a column"));
+        }
+        if matches!(self.question, Question::Query(_)) == (self.scope == Scope::Host) {
+            return Some("a probe, and nothing else, asks the host".to_owned());
+        }
+        let remedy = match self.remedy.kind {
+            RemedyKind::Sql => Some((&[Form::Ident, Form::Literal][..], raw)),
+            RemedyKind::Command => Some((&[Form::Shell][..], &[][..])),
+            RemedyKind::Manual => None,
+        };
+        let prose = Some((&[Form::Plain][..], &self.columns[..]));
+        let texts = [
+            ("finding", Some(&self.finding), prose),
+            ("remedy", Some(&self.remedy.text), remedy),
+            ("otherwise", self.remedy.otherwise.as_ref(), None),
+        ];
+        texts
+            .into_iter()
+            .find_map(|(name, text, forms)| Some((name, self.misuse(text?, implied, forms)?)))
+            .map(|(name, problem)| format!("{name}: {problem}"))
+    }
+
+    /// `forms`: the quotings that are right here, and the columns that need none.
+    fn misuse(
+        &self,
+        text: &Template,
+        database_implied: bool,
+        forms: Option<(&[Form], &[String])>,
+    ) -> Option<String> {
+        text.columns().find_map(|(name, form)| {
+            let implied = database_implied && name == "database";
+            let declared = self.columns.iter().any(|column| column == name);
+            if !declared && !implied {
+                return Some(format!("{{{name}}} is not a column"));
+            }
+            let (right, free) = forms?;
+            let free = free.iter().any(|column| column == name) || right.contains(&Form::Plain);
+            let fits = right.contains(&form) || (form == Form::Plain && free);
+            (!fits).then(|| format!("{{{name}}} is not quoted as it must be here"))
+        })
+    }
+}

@@ -1,0 +1,53 @@
+//! What no query can find out.
+
+use std::path::Path;
+
+use super::run::Subject;
+use crate::error::{Code, Error, Result};
+
+/// A function of this program that looks for findings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    /// Tablespaces whose real place is below the old data directory.
+    TablespacesInsideDataDirectory,
+}
+
+/// A finding before it is put into words: a value for each column, in order.
+pub(super) type Row = Vec<Option<String>>;
+
+impl Probe {
+    /// The probe of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "tablespaces-inside-data-directory" => Some(Self::TablespacesInsideDataDirectory),
+            _ => None,
+        }
+    }
+
+    pub(super) fn ask(self, subject: &Subject<'_>) -> Result<Vec<Row>> {
+        match self {
+            Self::TablespacesInsideDataDirectory => tablespaces_inside(subject),
+        }
+    }
+}
+
+/// Compared by their real paths: the data directory or the tablespace may be reached through
+/// symbolic links, which the server does not look behind.
+fn tablespaces_inside(subject: &Subject<'_>) -> Result<Vec<Row>> {
+    let data_dir = real(&subject.old.spec().data_dir)?;
+    let mut rows = Vec::new();
+    for tablespace in &subject.snapshot.tablespaces {
+        // The location of one made in place is relative to the data directory.
+        let location = real(&data_dir.join(&tablespace.location))?;
+        if location.starts_with(&data_dir) {
+            let location = location.to_string_lossy().into_owned();
+            rows.push(vec![Some(tablespace.name.clone()), Some(location)]);
+        }
+    }
+    Ok(rows)
+}
+
+fn real(path: &Path) -> Result<std::path::PathBuf> {
+    path.canonicalize()
+        .map_err(|error| Error::io(Code::NotReadable, "look up", path, &error))
+}

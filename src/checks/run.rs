@@ -1,0 +1,268 @@
+//! Making checks.
+
+use std::time::Duration;
+
+use super::check::{Check, Question, Scope};
+use super::probe::Row;
+use super::report::Report;
+use crate::catalog::Snapshot;
+use crate::error::{Code, Error, Family, Result};
+use crate::pg::{MajorVersion, quote};
+use crate::server::{Cancel, Client, Postmaster, in_each_database};
+
+/// How long one question may take in one database.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How long a question may wait for a lock that somebody else holds.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The old server.
+    pub old: &'a Postmaster,
+    /// What it holds.
+    pub snapshot: &'a Snapshot,
+    /// The version of new.
+    pub new_version: MajorVersion,
+    /// How many sessions may be used at a time.
+    pub jobs: usize,
+    /// The wish to stop.
+    pub cancel: &'a Cancel,
+}
+
+/// Makes all checks that apply, and stops at no finding.
+///
+/// A check that fails in some place is reported as not made; what it found elsewhere is
+/// reported too. Databases are asked in parallel, each in one session for all its checks.
+///
+/// # Errors
+///
+/// Only where the operator asked to stop, or no database can be connected to.
+pub fn run(checks: &[Check], subject: &Subject<'_>) -> Result<Report> {
+    let old = subject.snapshot.major();
+    let applies = |check: &&Check| {
+        check.applies.old.contains(old) && check.applies.new.contains(subject.new_version)
+    };
+    let (wanted, others): (Vec<&Check>, Vec<&Check>) = checks.iter().partition(applies);
+    let databases = subject.snapshot.connectable();
+    let first = front_door(&databases)?;
+    let of = |scope| move |check: &&Check| check.scope == scope;
+
+    let mut answers: Vec<(&Check, Answer)> = Vec::new();
+    for check in wanted.iter().copied().filter(of(Scope::Host)) {
+        answers.push((check, host(check, subject)));
+    }
+    let cluster: Vec<&Check> = wanted.iter().copied().filter(of(Scope::Cluster)).collect();
+    answers.extend(ask_everywhere(&cluster, &[first], subject)?);
+    let each: Vec<&Check> = wanted
+        .iter()
+        .copied()
+        .filter(of(Scope::EachDatabase))
+        .collect();
+    answers.extend(ask_everywhere(&each, &databases, subject)?);
+
+    let mut report = Report {
+        skipped: others.iter().map(|check| check.id.clone()).collect(),
+        ..Report::default()
+    };
+    for check in &wanted {
+        let mut failed = false;
+        for (_, answer) in answers.iter().filter(|(of, _)| of.id == check.id) {
+            failed |= !report.add(check, answer);
+        }
+        report.made += usize::from(!failed);
+    }
+    Ok(report)
+}
+
+/// What a check found in one place.
+struct Answer {
+    database: Option<String>,
+    rows: Result<Vec<Row>>,
+}
+
+impl Report {
+    /// False if the check could not be made there.
+    fn add(&mut self, check: &Check, answer: &Answer) -> bool {
+        let database = answer.database.as_deref();
+        let found = answer.rows.clone().and_then(|rows| {
+            let findings = rows.into_iter().map(|row| check.finding(row, database));
+            findings.collect::<Result<Vec<_>>>()
+        });
+        match found {
+            Ok(findings) => {
+                self.findings.extend(findings);
+                true
+            }
+            Err(error) => {
+                let error = not_made(check, database, &error);
+                self.not_made.push((check.id.clone(), error));
+                false
+            }
+        }
+    }
+}
+
+fn not_made(check: &Check, database: Option<&str>, cause: &Error) -> Error {
+    let message = format!("the check {} could not be made", check.id);
+    let mut error = Error::new(Code::CheckNotMade, message).caused_by(cause);
+    if let Some(database) = database {
+        error = error.fact("database", quote::terminal_safe(database));
+    }
+    for (name, value) in cause.facts() {
+        if name != "database" {
+            error = error.fact(name, value);
+        }
+    }
+    error
+}
+
+/// The database for questions about the whole cluster.
+fn front_door(databases: &[String]) -> Result<String> {
+    ["postgres", "template1"]
+        .into_iter()
+        .find_map(|usual| databases.iter().find(|name| *name == usual))
+        .or(databases.first())
+        .cloned()
+        .ok_or_else(|| Error::new(Code::Connection, "no database of old accepts connections"))
+}
+
+fn host(check: &Check, subject: &Subject<'_>) -> Answer {
+    let rows = match &check.question {
+        Question::Probe(probe) => probe.ask(subject),
+        Question::Query(_) => Err(Error::new(Code::Internal, "the host knows no SQL")),
+    };
+    Answer {
+        database: None,
+        rows,
+    }
+}
+
+/// Every check in every database.
+///
+/// A database that cannot be connected to takes nothing from the others: where the pool gives
+/// up because of it, they are asked one by one.
+fn ask_everywhere<'c>(
+    checks: &[&'c Check],
+    databases: &[String],
+    subject: &Subject<'_>,
+) -> Result<Vec<(&'c Check, Answer)>> {
+    if checks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let per_database = match ask(checks, databases, subject) {
+        Ok(answers) => answers,
+        Err(error) if stops(&error) => return Err(error),
+        Err(_) => (databases.iter())
+            .map(|database| ask_one(checks, database, subject))
+            .collect::<Result<_>>()?,
+    };
+    let mut all = Vec::new();
+    for (database, answers) in databases.iter().zip(per_database) {
+        all.extend(checks.iter().zip(answers).map(|(check, rows)| {
+            let database = Some(database.clone());
+            (*check, Answer { database, rows })
+        }));
+    }
+    Ok(all)
+}
+
+/// The answers to some checks in one database.
+type Answers = Vec<Result<Vec<Row>>>;
+
+fn ask_one(checks: &[&Check], database: &String, subject: &Subject<'_>) -> Result<Answers> {
+    match ask(checks, std::slice::from_ref(database), subject) {
+        Ok(mut answers) => answers
+            .pop()
+            .ok_or_else(|| Error::new(Code::Internal, "a database was left out")),
+        Err(error) if stops(&error) => Err(error),
+        Err(error) => Ok(checks.iter().map(|_| Err(error.clone())).collect()),
+    }
+}
+
+fn stops(error: &Error) -> bool {
+    error.code().family() == Family::Signal
+}
+
+fn ask(checks: &[&Check], databases: &[String], subject: &Subject<'_>) -> Result<Vec<Answers>> {
+    let (jobs, cancel) = (subject.jobs, subject.cancel);
+    in_each_database(subject.old, databases, jobs, cancel, |client, _| {
+        let answers = checks.iter().map(|check| {
+            cancel.check()?;
+            question(client, check)
+        });
+        Ok(answers.collect())
+    })
+}
+
+fn question(client: &mut Client, check: &Check) -> Result<Vec<Row>> {
+    let Question::Query(query) = &check.question else {
+        return Err(Error::new(Code::Internal, "a probe asks no database"));
+    };
+    client.run_script(&format!(
+        "BEGIN READ ONLY; SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}",
+        STATEMENT_TIMEOUT.as_millis(),
+        LOCK_TIMEOUT.as_millis(),
+    ))?;
+    let rows = client.text_rows(&select(&check.columns, query));
+    let ended = client.run_script("ROLLBACK");
+    let rows = rows?;
+    ended.map(|()| rows)
+}
+
+/// Puts the columns into the order in which they are declared.
+fn select(columns: &[String], query: &str) -> String {
+    let list = match columns {
+        [] => "NULL".to_owned(),
+        _ => (columns.iter())
+            .map(|column| format!("q.{}", quote::ident(column)))
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    format!("SELECT {list} FROM (\n{query}\n) AS q")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_cluster_is_asked_where_one_can_connect() {
+        let front = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            front_door(&names)
+        };
+        assert_eq!(front(&["a", "template1", "postgres"]).unwrap(), "postgres");
+        assert_eq!(front(&["a", "template1"]).unwrap(), "template1");
+        assert_eq!(front(&["a", "b"]).unwrap(), "a");
+        assert_eq!(front(&[]).unwrap_err().code(), Code::Connection);
+    }
+
+    #[test]
+    fn columns_are_asked_for_by_name() {
+        let columns = ["kind".to_owned(), "column".to_owned()];
+        assert_eq!(
+            select(&columns, "SELECT 1 -- one"),
+            "SELECT q.\"kind\", q.\"column\" FROM (\nSELECT 1 -- one\n) AS q"
+        );
+        assert_eq!(
+            select(&[], "SELECT 1"),
+            "SELECT NULL FROM (\nSELECT 1\n) AS q"
+        );
+    }
+
+    #[test]
+    fn the_reason_is_told_with_a_check_that_was_not_made() {
+        let checks = super::super::all().unwrap();
+        let cause = Error::new(Code::Query, "no")
+            .fact("sqlstate", "57014")
+            .fact("database", "a");
+        let error = not_made(&checks[0], Some("a\n"), &cause);
+        assert_eq!(error.code(), Code::CheckNotMade);
+        assert_eq!(error.causes(), ["[PGM-3004] no"]);
+        let facts = [("database", "a\\n"), ("sqlstate", "57014")];
+        let facts = facts.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(error.facts(), facts);
+    }
+}

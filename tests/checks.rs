@@ -1,0 +1,334 @@
+//! The examples of `checks/*.toml` on real servers of every old version: each is found, its
+//! remedy is carried out, and then nothing is found any more.
+
+// A test says what went wrong by failing there.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::process::Command;
+use std::sync::Mutex;
+
+use pg_migrator::catalog;
+use pg_migrator::checks::{self, Check, Example, RemedyKind, Report, Statement, Subject};
+use pg_migrator::error::{Code, Remedy};
+use pg_migrator::pg::MajorVersion;
+use pg_migrator::server::{Cancel, Installation, Postmaster, PostmasterSpec, Side};
+use postgres::{Client, NoTls};
+use support::{Cluster, as_server_user};
+
+const INSTALL_USER: &str = "postgres";
+const SCRATCH: &str = "example";
+
+/// One server, and what is asked of it.
+struct Bench {
+    spec: PostmasterSpec,
+    server: Option<Postmaster>,
+    cancel: Cancel,
+    /// Goes last, when its server has ended.
+    _cluster: Cluster,
+}
+
+impl Bench {
+    fn create(version: MajorVersion) -> Self {
+        let cluster = support::cluster(&format!("old-{version}"), &[]);
+        let installation = Installation::find(Side::Old, &cluster.bindir).unwrap();
+        let datadir = cluster.datadir();
+        let log = cluster.scratch().join("private.log");
+        let mut spec = PostmasterSpec::for_old(&installation, &datadir, INSTALL_USER, &log, None);
+        // With -b nobody could create what the examples need.
+        spec.binary_upgrade = false;
+        for (name, value) in [
+            ("fsync", "off"),
+            ("full_page_writes", "off"),
+            ("autovacuum", "off"),
+            ("wal_level", "logical"),
+            ("max_prepared_transactions", "5"),
+            ("shared_buffers", "16MB"),
+        ] {
+            spec.set(name, value);
+        }
+        let cancel = Cancel::new();
+        let server = Some(Postmaster::start(&spec, &cancel).unwrap());
+        let bench = Self {
+            spec,
+            server,
+            cancel,
+            _cluster: cluster,
+        };
+        let made = bench.execute("postgres", &format!("CREATE DATABASE {SCRATCH}"));
+        made.unwrap();
+        bench
+    }
+
+    /// Starts it once more, with sessions of another role.
+    fn restart_as(&mut self, user: &str) {
+        self.server.take().unwrap().stop().unwrap();
+        self.spec.user = user.to_owned();
+        self.server = Some(Postmaster::start(&self.spec, &self.cancel).unwrap());
+    }
+
+    fn server(&self) -> &Postmaster {
+        self.server.as_ref().unwrap()
+    }
+
+    /// A session that may write, unlike those of the program.
+    fn session(&self, database: &str) -> Client {
+        Client::connect(&self.server().conninfo(database), NoTls).unwrap()
+    }
+
+    fn execute(&self, database: &str, sql: &str) -> Result<(), String> {
+        let failed = |error: postgres::Error| {
+            let reason = error
+                .as_db_error()
+                .map_or(error.to_string(), ToString::to_string);
+            format!("{reason}\n  in {database}: {sql}")
+        };
+        self.session(database).batch_execute(sql).map_err(failed)
+    }
+
+    fn execute_all(&self, statements: &[Statement]) -> Result<(), String> {
+        for statement in statements {
+            let database = statement.database.as_deref().unwrap_or(SCRATCH);
+            self.execute(database, &statement.sql)?;
+        }
+        Ok(())
+    }
+
+    fn check(&self, checks: &[Check]) -> Result<Report, String> {
+        let snapshot = catalog::read(self.server(), 1, &self.cancel).map_err(|e| e.to_string())?;
+        let subject = Subject {
+            old: self.server(),
+            snapshot: &snapshot,
+            new_version: MajorVersion::NEWEST_NEW,
+            jobs: 1,
+            cancel: &self.cancel,
+        };
+        let report = checks::run(checks, &subject).map_err(|e| e.to_string())?;
+        match report.not_made.first() {
+            Some((_, error)) => Err(format!("{error}: {:?}", error.facts())),
+            None => Ok(report),
+        }
+    }
+
+    fn remedy(&self, remedy: &Remedy) -> Result<(), String> {
+        match remedy {
+            Remedy::Manual(_) => Ok(()),
+            Remedy::Sql { database, sql } => self.execute(database, sql),
+            Remedy::Command(command) => {
+                let output = Command::new("sh").arg("-c").arg(command).output().unwrap();
+                let errors = String::from_utf8_lossy(&output.stderr);
+                output
+                    .status
+                    .success()
+                    .then_some(())
+                    .ok_or(format!("{errors}\n  in {command}"))
+            }
+        }
+    }
+
+    fn carry_out(&mut self, check: &Check, example: &Example) -> Result<(), String> {
+        self.execute_all(&example.setup)?;
+        if let Some(user) = &example.user {
+            self.restart_as(user);
+        }
+        let outcome = self.find_and_remedy(check, example);
+        if example.user.is_some() {
+            self.restart_as(INSTALL_USER);
+        }
+        outcome?;
+        self.execute_all(&example.cleanup)?;
+        // Every example keeps to this schema, and a new database each would take too long.
+        self.execute(SCRATCH, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    }
+
+    fn find_and_remedy(&self, check: &Check, example: &Example) -> Result<(), String> {
+        let only = std::slice::from_ref(check);
+        let report = self.check(only)?;
+        compare("found", &report, &example.finds)?;
+        if check.remedy.kind == RemedyKind::Manual {
+            return Ok(());
+        }
+        for finding in &report.findings {
+            self.remedy(&finding.remedy)?;
+        }
+        compare(
+            "found after the remedies",
+            &self.check(only)?,
+            &example.by_hand,
+        )
+    }
+
+    fn expect_clean(&self, checks: &[Check]) -> Result<(), String> {
+        let report = self.check(checks)?;
+        if report.made + report.skipped.len() != checks.len() {
+            return Err(format!(
+                "made {}, skipped {:?}",
+                report.made, report.skipped
+            ));
+        }
+        compare("found in a cluster without objects of users", &report, &[])
+    }
+}
+
+fn compare(what: &str, report: &Report, expected: &[String]) -> Result<(), String> {
+    let found: Vec<&str> = report
+        .findings
+        .iter()
+        .map(|f| f.sentence.as_str())
+        .collect();
+    let same = found.len() == expected.len()
+        && found
+            .iter()
+            .zip(expected)
+            .all(|(found, pattern)| matches(pattern, found));
+    same.then_some(())
+        .ok_or_else(|| format!("{what}: {found:#?}\nexpected: {expected:#?}"))
+}
+
+/// `*` in the pattern stands for any text.
+fn matches(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((head, tail)) => text.strip_prefix(head).is_some_and(|rest| {
+            let mut starts = rest.char_indices().map(|(at, _)| at).chain([rest.len()]);
+            starts.any(|at| matches(tail, &rest[at..]))
+        }),
+    }
+}
+
+/// Every example on one version; the failures.
+fn all_examples(checks: &[Check], version: MajorVersion) -> Vec<String> {
+    let mut bench = Bench::create(version);
+    let mut failures = Vec::new();
+    if let Err(failure) = bench.expect_clean(checks) {
+        failures.push(format!("{version}, at first: {failure}"));
+    }
+    for check in checks.iter().filter(|c| c.applies.old.contains(version)) {
+        let examples = check.examples.iter().enumerate();
+        for (number, example) in examples.filter(|(_, e)| e.old.contains(version)) {
+            if let Err(failure) = bench.carry_out(check, example) {
+                // What a failed example leaves behind would only blur the next ones.
+                failures.push(format!("{version}, {} [{number}]: {failure}", check.id));
+                return failures;
+            }
+        }
+    }
+    if let Err(failure) = bench.expect_clean(checks) {
+        failures.push(format!("{version}, at last: {failure}"));
+    }
+    bench.server.take().unwrap().stop().unwrap();
+    failures
+}
+
+#[test]
+fn every_example_is_found_and_its_remedy_works() {
+    as_server_user("every_example_is_found_and_its_remedy_works", || {
+        let checks = checks::all().unwrap();
+        let versions = MajorVersion::OLDEST_OLD.0..=MajorVersion::NEWEST_OLD.0;
+        let waiting = Mutex::new(versions.map(MajorVersion));
+        let failures = Mutex::new(Vec::new());
+        let next = || waiting.lock().unwrap().next();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while let Some(version) = next() {
+                        let failed = all_examples(&checks, version);
+                        failures.lock().unwrap().extend(failed);
+                    }
+                });
+            }
+        });
+        let failures = failures.into_inner().unwrap();
+        assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    });
+}
+
+/// A check that finds one thing a database, unless the query is another one.
+fn everywhere(id: &str, query: &str) -> Check {
+    let text = format!(
+        r#"
+id = "{id}"
+severity = "notice"
+scope = "each-database"
+columns = ["value"]
+finding = "{{value}} in {{database}}"
+why = "It is a test."
+query = """{query}"""
+remedy = {{ kind = "manual", text = "none" }}
+[[example]]
+setup = "SELECT 1"
+finds = []
+"#
+    );
+    checks::parse(id, &text).unwrap()
+}
+
+fn sentences(report: &Report) -> Vec<&str> {
+    let findings = report.findings.iter();
+    findings.map(|finding| finding.sentence.as_str()).collect()
+}
+
+#[test]
+fn what_cannot_be_checked_is_reported_and_hides_nothing() {
+    as_server_user(
+        "what_cannot_be_checked_is_reported_and_hides_nothing",
+        || {
+            let bench = Bench::create(MajorVersion(17));
+            let named = "CREATE DATABASE \"a \u{1b}[31m\u{2028}b\"";
+            bench.execute("postgres", named).unwrap();
+            bench.execute("postgres", "CREATE DATABASE gone").unwrap();
+            let snapshot = catalog::read(bench.server(), 2, &bench.cancel).unwrap();
+            bench.execute("postgres", "DROP DATABASE gone").unwrap();
+
+            let checks = [
+                everywhere("writes", "SELECT pg_catalog.lo_create(0) AS value"),
+                everywhere("good", "SELECT 'x' AS value"),
+                everywhere("misnamed", "SELECT 1 AS other"),
+            ];
+            let subject = Subject {
+                old: bench.server(),
+                snapshot: &snapshot,
+                new_version: MajorVersion(18),
+                jobs: 2,
+                cancel: &bench.cancel,
+            };
+            let report = checks::run(&checks, &subject).unwrap();
+            assert_eq!(
+                sentences(&report),
+                [
+                    "x in template1",
+                    "x in postgres",
+                    "x in example",
+                    "x in a \\u{1b}[31m\\u{2028}b",
+                ]
+            );
+            assert!(report.blocks());
+            assert_eq!(report.made, 0, "each failed somewhere");
+            let failed = |id: &str| {
+                let errors = report.not_made.iter().filter(|(check, _)| check == id);
+                errors
+                    .map(|(_, error)| error.causes().join(" "))
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(failed("good").len(), 1, "in gone");
+            assert!(failed("good")[0].contains("could not connect"));
+            assert_eq!(failed("writes").len(), 5);
+            assert!(failed("writes")[0].contains("read-only transaction"));
+            assert!(failed("misnamed")[0].contains("value does not exist"));
+
+            bench
+                .cancel
+                .request(nix::sys::signal::Signal::SIGINT as i32);
+            let stopped = checks::run(&checks, &subject).unwrap_err();
+            assert_eq!(stopped.code(), Code::Interrupted);
+        },
+    );
+}
+
+#[test]
+fn a_star_stands_for_any_text() {
+    assert!(matches("a * c", "a b c") && matches("a*", "a") && matches("*", "ä"));
+    assert!(matches("* of * has", "x of y of z has"));
+    assert!(!matches("a * c", "a b d") && !matches("a", "ab") && !matches("*b", "a"));
+}
