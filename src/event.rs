@@ -58,6 +58,16 @@ pub enum Severity {
     Notice,
 }
 
+impl std::fmt::Display for Severity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Blocker => "blocker",
+            Self::Warning => "warning",
+            Self::Notice => "notice",
+        })
+    }
+}
+
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Found {

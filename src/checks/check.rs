@@ -1,5 +1,6 @@
 //! A check, understood and found to be consistent.
 
+pub use crate::event::Severity;
 use serde::{Deserialize, Serialize};
 
 use super::file::Example;
@@ -30,18 +31,6 @@ pub struct Check {
     pub question: Question,
     /// Cases the tests carry out on real servers.
     pub examples: Vec<Example>,
-}
-
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// The upgrade would fail, or lose something.
-    Blocker,
-    /// The upgrade works, and something has to be done by hand.
-    Warning,
-    /// Worth knowing.
-    Notice,
 }
 
 /// How often a check is made.
@@ -103,6 +92,26 @@ pub enum Question {
 }
 
 impl Check {
+    /// What `explain` prints: why it matters, what is asked, what can be done.
+    pub fn explanation(&self) -> String {
+        let asked = match &self.question {
+            Question::Query(query) => query.trim().to_owned(),
+            Question::Probe(probe) => format!("{probe:?}"),
+        };
+        let remedy = match self.remedy.kind {
+            RemedyKind::Sql => "remedy (SQL)",
+            RemedyKind::Command => "remedy (command)",
+            RemedyKind::Manual => "remedy",
+        };
+        format!(
+            "{} ({})\n\n{}\n\nasked:\n{asked}\n\n{remedy}:\n{}\n",
+            self.id,
+            self.severity,
+            self.why.trim(),
+            self.remedy.text
+        )
+    }
+
     /// What is wrong with it, if anything is.
     pub(super) fn problem(&self, raw: &[String]) -> Option<String> {
         let implied = self.scope == Scope::EachDatabase;

@@ -182,7 +182,10 @@ impl State {
             (Some(_), _) => to == Target::RolledBack,
             (None, Target::RolledBack) => self.milestone != Some(Milestone::Finalizing),
             (None, Target::Prepared) => {
-                matches!(self.milestone, Some(Milestone::Prepared | Milestone::Upgraded))
+                matches!(
+                    self.milestone,
+                    Some(Milestone::Prepared | Milestone::Upgraded)
+                )
             }
             (None, Target::Anew) => self.preparing(),
         };
@@ -197,7 +200,10 @@ impl State {
     }
 
     fn reach(&mut self, milestone: Milestone) -> bool {
-        let all_done = self.steps.iter().all(|entry| entry.state == StepState::Done);
+        let all_done = self
+            .steps
+            .iter()
+            .all(|entry| entry.state == StepState::Done);
         let cutover_left = self.steps.iter().any(|entry| entry.phase == Phase::Cutover);
         let allowed = match (milestone, self.backward) {
             (Milestone::Anew, Some(Target::Anew)) => self.steps.is_empty(),
@@ -269,7 +275,9 @@ mod tests {
         assert_eq!(fold(&records).standing(), Standing::Upgraded);
         for step in ["b", "a"] {
             if step == "b" {
-                records.push(Record::BackwardBegun { to: Target::RolledBack });
+                records.push(Record::BackwardBegun {
+                    to: Target::RolledBack,
+                });
             }
             records.push(Record::UndoBegun { step: step.into() });
             records.push(Record::UndoDone { step: step.into() });
@@ -286,7 +294,9 @@ mod tests {
             done("a"),
             intend("b", Phase::Prepare),
             done("b"),
-            Record::BackwardBegun { to: Target::RolledBack },
+            Record::BackwardBegun {
+                to: Target::RolledBack,
+            },
         ]);
         assert!(!state.accept(&Record::UndoBegun { step: "a".into() }));
         assert!(state.accept(&Record::UndoBegun { step: "b".into() }));
@@ -296,7 +306,9 @@ mod tests {
     fn nothing_goes_forward_on_the_way_back_or_after_the_end() {
         let mut state = fold(&[
             intend("a", Phase::Prepare),
-            Record::BackwardBegun { to: Target::RolledBack },
+            Record::BackwardBegun {
+                to: Target::RolledBack,
+            },
         ]);
         assert!(!state.accept(&done("b")));
         assert!(!state.accept(&intend("b", Phase::Prepare)));
@@ -322,7 +334,9 @@ mod tests {
             reached(Milestone::Upgraded),
             reached(Milestone::Finalizing),
         ]);
-        assert!(!state.accept(&Record::BackwardBegun { to: Target::RolledBack }));
+        assert!(!state.accept(&Record::BackwardBegun {
+            to: Target::RolledBack
+        }));
         assert!(state.accept(&reached(Milestone::Finalized)));
     }
 
@@ -333,7 +347,9 @@ mod tests {
             done("a"),
             reached(Milestone::Prepared),
             intend("b", Phase::Cutover),
-            Record::BackwardBegun { to: Target::Prepared },
+            Record::BackwardBegun {
+                to: Target::Prepared,
+            },
             Record::UndoBegun { step: "b".into() },
             Record::UndoDone { step: "b".into() },
             reached(Milestone::Prepared),

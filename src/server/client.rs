@@ -36,6 +36,7 @@ impl Client {
             .user(&spec.user)
             .dbname(database)
             .application_name("pg_migrator")
+            .options(&spec.session_options())
             .connect_timeout(Duration::from_secs(60))
             // Notices must go somewhere other than the terminal.
             .notice_callback(|_| {})

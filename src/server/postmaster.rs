@@ -87,10 +87,11 @@ impl Postmaster {
     /// The same without a database, for `pg_dumpall`, which finds one itself.
     pub fn server_conninfo(&self) -> String {
         format!(
-            "host={} port={} user={}",
+            "host={} port={} user={} options={}",
             quote::conninfo(&self.socket_dir().to_string_lossy()),
             self.port(),
             quote::conninfo(&self.spec.user),
+            quote::conninfo(&self.spec.session_options()),
         )
     }
 

@@ -201,7 +201,8 @@ pub(super) fn append_to(log: &Path) -> Result<File> {
         .map_err(|error| Error::io(Code::DiskOperation, "open the log", log, &error))
 }
 
-/// The last lines that were written behind `start`; what cannot be read is left out.
+/// The lines that say why, of those written behind `start`: from the first complaint on, or the
+/// last ones; what cannot be read is left out.
 pub(super) fn tail(file: &mut File, start: u64) -> Vec<String> {
     const MUCH: u64 = 16 * 1024;
     let Ok(end) = file.seek(SeekFrom::End(0)) else {
@@ -218,7 +219,15 @@ pub(super) fn tail(file: &mut File, start: u64) -> Vec<String> {
         .filter(|line| !line.trim().is_empty())
         .map(str::to_owned)
         .collect();
-    lines.split_off(lines.len().saturating_sub(TAIL_LINES))
+    // What follows the first complaint is its context: the statement, then the consequences.
+    let complaint = ["error: ", "ERROR: ", "FATAL: ", "PANIC: "];
+    let first = lines.iter().position(|line| complaint.iter().any(|word| line.contains(word)));
+    match first {
+        Some(first) => lines.drain(..first).for_each(drop),
+        None => drop(lines.drain(..lines.len().saturating_sub(TAIL_LINES))),
+    }
+    lines.truncate(TAIL_LINES);
+    lines
 }
 
 /// An option with a path, absolute since the child works in another directory than we do.
