@@ -15,7 +15,7 @@ mod schedule;
 
 pub use archive::{Contents, Entry, parse};
 pub use dump::{Dump, DumpFiles, dump};
-pub use freeze::freeze;
+pub use freeze::{begin_horizons, freeze};
 pub use frozen::{Unfrozen, scan};
 pub use horizons::{Mended, mend};
 pub use restore::{Restore, restore_globals};

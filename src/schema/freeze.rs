@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::error::{Code, Error, Result};
+use crate::pg::{MultiXid, Xid};
 use crate::server::{Cancel, Client, Postmaster, in_each_database};
 
 /// The catalogs of initdb that are this database's own, without `pg_largeobject`: its rows
@@ -36,6 +37,30 @@ pub fn freeze(
     vacuum_freeze(&mut template1, SHARED_CATALOGS)?;
     heaps.extend(heap_paths(&mut template1, SHARED_CATALOGS)?);
     Ok(heaps)
+}
+
+/// Lets the horizons of a fresh cluster begin where its counters now do.
+///
+/// Its rows are frozen, so nothing in it is older. What initdb left as horizons are the young
+/// XIDs of its own making: seen from old's counters they may lie in the future, and VACUUM
+/// would then take the rows of the restore for corruption. Mirrors `set_frozenxids` of
+/// `src/bin/pg_upgrade/pg_upgrade.c`.
+pub fn begin_horizons(new: &Postmaster, next: (Xid, MultiXid), cancel: &Cancel) -> Result<()> {
+    let (xid, multi) = next;
+    let mut template1 = new.connect("template1")?;
+    allow_template0(&mut template1, true)?;
+    let everywhere = ["template0", "template1", "postgres"].map(str::to_owned);
+    let set = in_each_database(new, &everywhere, 1, cancel, |client, _| {
+        client.run_script(&format!(
+            "UPDATE pg_catalog.pg_class SET relfrozenxid = '{xid}', relminmxid = '{multi}' \
+             WHERE relkind IN ('r', 'm', 't')"
+        ))
+    });
+    allow_template0(&mut template1, false)?;
+    set?;
+    template1.run_script(&format!(
+        "UPDATE pg_catalog.pg_database SET datfrozenxid = '{xid}', datminmxid = '{multi}'"
+    ))
 }
 
 /// Freezes the rows that changing horizons wrote: those of pg_class and pg_database.

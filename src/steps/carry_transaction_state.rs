@@ -17,7 +17,7 @@ impl Step for CarryTransactionState {
     }
 
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
-        transaction_state::carry(cx, false, "pg_resetwal.log")?;
+        transaction_state::carry(cx, "pg_resetwal.log")?;
         let new = cx.new_control()?;
         Ok(format!(
             "next XID {}, WAL from {}",

@@ -29,8 +29,11 @@ impl Step for SeedTransactionState {
         let catalogs = schema::freeze(server, &databases, jobs, cancel)?;
         cx.stop_new_server()?;
         schema::scan(&cx.plan.new.data_dir, &catalogs)?;
-        transaction_state::carry(cx, true, "pg_resetwal-seed.log")?;
-        Ok(format!("next XID {}", cx.new_control()?.next_xid.xid()))
+        transaction_state::carry(cx, "pg_resetwal-seed.log")?;
+        let control = cx.new_control()?;
+        let next = (control.next_xid.xid(), control.next_multi);
+        schema::begin_horizons(cx.new_server(false)?, next, cancel)?;
+        Ok(format!("next XID {}", next.0))
     }
 
     /// Everything it changed lies in new, which is discarded as a whole.

@@ -18,23 +18,16 @@ struct Next {
 
 /// New used transaction IDs of its own while it was built; on a quiet old cluster they are
 /// ahead of old's. Whatever is in new's catalogs must not lie in the future.
-fn next(old: &ControlFile, new: &ControlFile, new_is_fresh: bool) -> Next {
-    let of_old = Next {
-        xid: old.next_xid,
-        multi: old.next_multi,
-        member: old.next_multi_offset,
-    };
-    if new_is_fresh {
-        return of_old;
-    }
+fn next(old: &ControlFile, new: &ControlFile) -> Next {
+    let later = old.next_multi.precedes(new.next_multi);
     Next {
         xid: old.next_xid.max(new.next_xid),
-        multi: if old.next_multi.precedes(new.next_multi) {
+        multi: if later {
             new.next_multi
         } else {
             old.next_multi
         },
-        member: if old.next_multi.precedes(new.next_multi) {
+        member: if later {
             new.next_multi_offset
         } else {
             old.next_multi_offset
@@ -46,10 +39,10 @@ fn next(old: &ControlFile, new: &ControlFile, new_is_fresh: bool) -> Next {
 ///
 /// The WAL position is the segment after old's last checkpoint: with that segment itself,
 /// new's first LSNs would lie before LSNs on old's pages, and crash recovery would go wrong.
-pub(super) fn carry(cx: &Context<'_>, new_is_fresh: bool, log: &str) -> Result<()> {
+pub(super) fn carry(cx: &Context<'_>, log: &str) -> Result<()> {
     let old = cx.old_control()?;
     let new = cx.new_control()?;
-    let next = next(&old, &new, new_is_fresh);
+    let next = next(&old, &new);
     let area = cx.new_area()?;
     transfer::carry(
         &cx.plan.old.data_dir,
