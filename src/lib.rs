@@ -19,6 +19,7 @@ pub mod render;
 pub mod schema;
 pub mod server;
 pub mod steps;
+pub mod survey;
 pub mod transfer;
 pub mod verify;
 pub mod work;

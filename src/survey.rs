@@ -1,0 +1,275 @@
+//! Everything that can be verified from outside, before any server is started.
+//!
+//! The command line says where two installations and two data directories are; [`survey`]
+//! believes none of it. It reads, it runs programs for their versions, and it changes nothing.
+//! It does not stop at the first problem: an operator who has to mend five things is told all
+//! five at once.
+
+mod fresh;
+mod inventory;
+mod new;
+mod old;
+mod overlap;
+mod owner;
+mod pair;
+mod path;
+mod problems;
+mod socket;
+mod space;
+
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Uid;
+
+pub use old::not_shut_down;
+pub use space::space_problems;
+
+use crate::error::{Error, Result};
+use crate::pg::{ControlFile, DataDir, PostmasterPid};
+use crate::plan::{Inventory, Mode, Origin, TablespacePlace};
+use crate::server::{Installation, Side};
+use new::New;
+use old::Old;
+use overlap::Place;
+use owner::Owner;
+use problems::Problems;
+
+/// The command line, resolved but not believed.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// Programs of the old installation.
+    pub old_bindir: PathBuf,
+    /// Programs of the new installation.
+    pub new_bindir: PathBuf,
+    /// Data or configuration directory of the old cluster.
+    pub old_datadir: PathBuf,
+    /// Data directory of the new cluster; only `check` needs none.
+    pub new_datadir: Option<PathBuf>,
+    /// The state directory; the new data directory with `.migration` behind it if not given.
+    pub state_dir: Option<PathBuf>,
+    /// How files are to get to the new cluster.
+    pub mode: Option<Mode>,
+    /// Where private sockets are made.
+    pub socket_dir: Option<PathBuf>,
+    /// The install user, if it was given.
+    pub username: Option<String>,
+}
+
+/// What was found, when nothing was wrong.
+#[derive(Debug, Clone)]
+pub struct Surveyed {
+    /// The old data directory.
+    pub old: DataDir,
+    /// Programs of the old installation.
+    pub old_installation: Installation,
+    /// Programs of the new installation.
+    pub new_installation: Installation,
+    /// The control file of the old cluster.
+    pub old_control: ControlFile,
+    /// Tablespaces of the old cluster.
+    pub tablespaces: Vec<TablespacePlace>,
+    /// Where pg_wal of the old cluster leads, if it lies outside the data directory.
+    pub wal_dir: Option<PathBuf>,
+    /// The new data directory, absolute, its parent canonical.
+    pub new_dir: Option<PathBuf>,
+    /// How the new data directory was found.
+    pub origin: Option<Origin>,
+    /// The state directory, absolute, its parent canonical.
+    pub state_dir: Option<PathBuf>,
+    /// As whom to connect: the given user, or the name of old's owner in the operating system.
+    pub user: String,
+    /// A private server of ours that a killed run has left in the old data directory.
+    ///
+    /// Where there is one, `old_control` is that of a running cluster: the caller stops the
+    /// server, reads the file again and asks [`not_shut_down`].
+    pub running: Option<PostmasterPid>,
+    /// What has to get to the new cluster, by place.
+    ///
+    /// Without a new data directory the place of the default tablespace is that of old.
+    pub inventory: Vec<Inventory>,
+    /// Number of relation files in all places.
+    pub relation_files: u64,
+}
+
+/// Looks at everything and gives back what it is, or all that is wrong with it.
+///
+/// # Errors
+///
+/// Every problem that was found, each with a code, facts and a remedy.
+pub fn survey(request: &Request) -> Result<Surveyed, Vec<Error>> {
+    survey_as(request, Uid::effective())
+}
+
+/// The same for a process with this user number.
+fn survey_as(request: &Request, us: Uid) -> Result<Surveyed, Vec<Error>> {
+    let mut problems = Problems::default();
+    let old_installation = problems.keep_all(Installation::find(Side::Old, &request.old_bindir));
+    let new_installation = problems.keep_all(Installation::find(Side::New, &request.new_bindir));
+    let owner = Owner::of_cluster(&request.old_datadir, us);
+    let old = old::examine(request, &owner, old_installation.as_ref(), &mut problems);
+    pair::examine(
+        old.as_ref(),
+        old_installation.as_ref(),
+        new_installation.as_ref(),
+        &mut problems,
+    );
+    let state_dir = state_dir(request);
+    let places = places(request, old.as_ref(), state_dir.as_deref());
+    problems.extend(overlap::problems(&places));
+    // Where old lies there is nothing fresh, and no advice to remove anything.
+    let given = request
+        .new_datadir
+        .as_deref()
+        .filter(|_| !overlap::holds_new(&places));
+    let new = given.and_then(|given| {
+        let facts = new::Facts {
+            given,
+            bindir: &request.new_bindir,
+            installation: new_installation.as_ref(),
+            state_dir: state_dir.as_deref(),
+            owner: &owner,
+            old: old.as_ref(),
+        };
+        new::examine(&facts, &mut problems)
+    });
+    if let Some(dir) = &state_dir {
+        problems.extend(owner::state_dir_problem(dir, &owner));
+    }
+    problems.extend(owner::missing_parents(
+        &owner,
+        request.new_datadir.as_deref(),
+        state_dir.as_deref(),
+    ));
+    problems.extend(socket::problem(request.socket_dir.as_deref(), &owner));
+    let inventory = old
+        .as_ref()
+        .filter(|old| old.sound)
+        .and_then(|old| count(request, old, &mut problems));
+    if let (Some(mode), Some(old), Some(new), Some(state_dir), Some(inventory)) = (
+        request.mode,
+        &old,
+        &request.new_datadir,
+        &state_dir,
+        &inventory,
+    ) {
+        let sites = space::Sites {
+            old: &old.dir,
+            tablespaces: &old.tablespaces,
+            inventory: &inventory.places,
+            new_dir: &path::named(new),
+            state_dir,
+        };
+        // What cannot be known from outside counts nothing here; the caller asks once more.
+        let found = space::problems(&sites, mode, inventory.databases, 0);
+        problems.extend(problems::flatten(found));
+    }
+    let found = Found {
+        old_installation,
+        new_installation,
+        old,
+        new,
+        state_dir,
+        inventory,
+    };
+    found.surveyed(request, &owner, problems)
+}
+
+struct Found {
+    old_installation: Option<Installation>,
+    new_installation: Option<Installation>,
+    old: Option<Old>,
+    new: Option<New>,
+    state_dir: Option<PathBuf>,
+    inventory: Option<inventory::Counted>,
+}
+
+impl Found {
+    fn surveyed(
+        self,
+        request: &Request,
+        owner: &Owner,
+        problems: Problems,
+    ) -> Result<Surveyed, Vec<Error>> {
+        problems.none()?;
+        let (Some(old_installation), Some(new_installation), Some(old), Some(inventory)) = (
+            self.old_installation,
+            self.new_installation,
+            self.old,
+            self.inventory,
+        ) else {
+            return Err(vec![problems::unexplained()]);
+        };
+        let Some(old_control) = old.control else {
+            return Err(vec![problems::unexplained()]);
+        };
+        let (new_dir, origin) = match self.new {
+            Some(new) => (Some(new.dir), Some(new.origin)),
+            None if request.new_datadir.is_none() => (None, None),
+            None => return Err(vec![problems::unexplained()]),
+        };
+        Ok(Surveyed {
+            old: old.dir,
+            old_installation,
+            new_installation,
+            old_control,
+            tablespaces: old.tablespaces,
+            wal_dir: old.wal_dir,
+            new_dir,
+            origin,
+            state_dir: self.state_dir,
+            user: request
+                .username
+                .clone()
+                .unwrap_or_else(|| owner.name.clone()),
+            running: old.leftover,
+            relation_files: inventory.places.iter().map(|place| place.files).sum(),
+            inventory: inventory.places,
+        })
+    }
+}
+
+/// The state directory that is given or follows from the new data directory.
+fn state_dir(request: &Request) -> Option<PathBuf> {
+    if let Some(dir) = &request.state_dir {
+        return Some(path::named(dir));
+    }
+    request.new_datadir.as_deref().map(|new| {
+        let mut name = path::named(new).into_os_string();
+        name.push(".migration");
+        PathBuf::from(name)
+    })
+}
+
+fn places(request: &Request, old: Option<&Old>, state_dir: Option<&Path>) -> Vec<Place> {
+    let mut places = Vec::new();
+    let old_dir = old.map_or(request.old_datadir.as_path(), |old| old.dir.path.as_path());
+    places.push(Place::data(Side::Old, old_dir));
+    if let Some(new) = &request.new_datadir {
+        places.push(Place::data(Side::New, new));
+    }
+    if let Some(dir) = state_dir {
+        places.push(Place::state(dir));
+    }
+    if let Some(old) = old {
+        places.extend(old.tablespaces.iter().map(Place::tablespace));
+        places.extend(old.wal_dir.as_deref().map(Place::wal));
+    }
+    places
+}
+
+fn count(request: &Request, old: &Old, problems: &mut Problems) -> Option<inventory::Counted> {
+    let new_data = request
+        .new_datadir
+        .as_deref()
+        .map_or_else(|| old.dir.path.clone(), path::named);
+    let catalog_version = old.control.as_ref()?.catalog_version;
+    problems.keep(inventory::count(
+        &old.dir,
+        catalog_version,
+        &old.tablespaces,
+        &new_data,
+    ))
+}
+
+#[cfg(test)]
+mod tests;

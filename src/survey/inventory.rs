@@ -1,0 +1,133 @@
+//! How many relation files the old cluster has, and how much room they take.
+
+use std::fs::DirEntry;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Code, Error, Remedy, Result};
+use crate::pg::quote::shell_path;
+use crate::pg::{DataDir, RelFile};
+use crate::plan::{Inventory, TablespacePlace};
+
+/// Bytes of the unit in which `st_blocks` counts, whatever the file system's own is.
+const STAT_BLOCK: u64 = 512;
+
+/// What was counted.
+pub(super) struct Counted {
+    /// The default tablespace first, then the others.
+    pub(super) places: Vec<Inventory>,
+    /// Number of databases with a folder in the default tablespace.
+    pub(super) databases: u64,
+}
+
+/// Counts the relation files below `base` and in each tablespace.
+///
+/// Those of the catalogs are among them, which makes the numbers a little too large: the files
+/// cannot be told apart without asking the catalogs.
+///
+/// # Errors
+///
+/// `NotReadable` for a folder that cannot be read, `DataDirectoryLayout` for a tablespace
+/// without a folder of this cluster.
+pub(super) fn count(
+    old: &DataDir,
+    catalog_version: u32,
+    tablespaces: &[TablespacePlace],
+    new_data: &Path,
+) -> Result<Counted> {
+    let base = database_folders(&old.path.join("base"))?;
+    let mut places = vec![sum(&base, new_data.join("base"))?];
+    for tablespace in tablespaces {
+        let folder = version_folder(old, catalog_version, tablespace)?;
+        places.push(sum(
+            &database_folders(&folder)?,
+            tablespace.location.clone(),
+        )?);
+    }
+    Ok(Counted {
+        places,
+        databases: base.len() as u64,
+    })
+}
+
+/// The folder of the old cluster in a tablespace's location.
+fn version_folder(old: &DataDir, catalog_version: u32, place: &TablespacePlace) -> Result<PathBuf> {
+    let name = DataDir::tablespace_version_dir(old.major, catalog_version);
+    let folder = place.location.join(&name);
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    Err(Error::new(
+        Code::DataDirectoryLayout,
+        format!(
+            "the location of tablespace {} has no folder of the old cluster",
+            place.oid
+        ),
+    )
+    .fact("location", place.location.display())
+    .fact("missing", name)
+    .remedy(Remedy::manual(
+        "mount the file system that holds the tablespace, or mend its link in pg_tblspc",
+    )))
+}
+
+/// The folders that are named like a database; others (`pgsql_tmp`) hold no relations.
+pub(super) fn database_folders(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(|e| unreadable(dir, &e))? {
+        let entry = entry.map_err(|e| unreadable(dir, &e))?;
+        if is_number(&entry) {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn is_number(entry: &DirEntry) -> bool {
+    let name = entry.file_name();
+    let name = name.as_encoded_bytes();
+    !name.is_empty() && name.iter().all(u8::is_ascii_digit)
+}
+
+fn sum(folders: &[PathBuf], new_place: PathBuf) -> Result<Inventory> {
+    let mut total = Inventory {
+        new_place,
+        bytes: 0,
+        files: 0,
+    };
+    for folder in folders {
+        for entry in std::fs::read_dir(folder).map_err(|e| unreadable(folder, &e))? {
+            let entry = entry.map_err(|e| unreadable(folder, &e))?;
+            if entry
+                .file_name()
+                .to_str()
+                .and_then(RelFile::parse)
+                .is_none()
+            {
+                continue;
+            }
+            match entry.metadata() {
+                Ok(found) => {
+                    total.bytes += found.blocks() * STAT_BLOCK;
+                    total.files += 1;
+                }
+                // A private server that has not been stopped yet may still remove files.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(unreadable(&entry.path(), &error)),
+            }
+        }
+    }
+    Ok(total)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Error {
+    let remedy = match error.kind() {
+        ErrorKind::PermissionDenied => Remedy::command(format!("chmod u+rwX {}", shell_path(path))),
+        _ => Remedy::manual("look at the file system: a part of the old cluster cannot be read"),
+    };
+    Error::io(Code::NotReadable, "read", path, error)
+        .fact("path", path.display())
+        .remedy(remedy)
+}

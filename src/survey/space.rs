@@ -1,0 +1,317 @@
+//! Whether the file systems have the room, and the connections, that a mode needs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::disk::{self, Space};
+use crate::error::{Code, Error, Remedy, Result};
+use crate::pg::DataDir;
+use crate::plan::{Demand, Inventory, Mode, TablespacePlace, demands};
+
+use super::Surveyed;
+use super::inventory::database_folders;
+
+/// Where the files are and where they go.
+pub(super) struct Sites<'a> {
+    pub(super) old: &'a DataDir,
+    pub(super) tablespaces: &'a [TablespacePlace],
+    pub(super) inventory: &'a [Inventory],
+    pub(super) new_dir: &'a Path,
+    pub(super) state_dir: &'a Path,
+}
+
+/// What is missing for this mode, given what the catalogs hold.
+///
+/// Nothing where no new data directory is known, as in a `check` without one.
+///
+/// # Errors
+///
+/// `DiskOperation` where a file system cannot be asked.
+pub fn space_problems(
+    surveyed: &Surveyed,
+    mode: Mode,
+    databases: u64,
+    relations: u64,
+) -> Result<Vec<Error>> {
+    let (Some(new_dir), Some(state_dir)) = (&surveyed.new_dir, &surveyed.state_dir) else {
+        return Ok(Vec::new());
+    };
+    let sites = Sites {
+        old: &surveyed.old,
+        tablespaces: &surveyed.tablespaces,
+        inventory: &surveyed.inventory,
+        new_dir,
+        state_dir,
+    };
+    problems(&sites, mode, databases, relations)
+}
+
+pub(super) fn problems(
+    sites: &Sites<'_>,
+    mode: Mode,
+    databases: u64,
+    relations: u64,
+) -> Result<Vec<Error>> {
+    let mut found = Vec::new();
+    if mode.shares_files() {
+        found.extend(pairs(sites)?.iter().filter_map(Pair::problem));
+    }
+    let all = demands(
+        mode,
+        sites.inventory,
+        sites.new_dir,
+        sites.state_dir,
+        databases,
+        relations,
+    );
+    let mut groups: BTreeMap<u64, Group> = BTreeMap::new();
+    for demand in all {
+        let space = disk::space(&demand.place)?;
+        groups
+            .entry(space.device)
+            .or_insert_with(|| Group::on(space))
+            .add(demand);
+    }
+    found.extend(groups.values().flat_map(|group| group.problems(mode)));
+    Ok(found)
+}
+
+/// One folder of relation files in old, and where its links would be.
+struct Pair {
+    old: PathBuf,
+    old_device: u64,
+    new: PathBuf,
+    new_device: u64,
+}
+
+impl Pair {
+    fn of(old: &Path, new: &Path) -> Result<Self> {
+        Ok(Self {
+            old: old.to_owned(),
+            old_device: disk::space(old)?.device,
+            new: new.to_owned(),
+            new_device: disk::space(new)?.device,
+        })
+    }
+
+    fn problem(&self) -> Option<Error> {
+        (self.old_device != self.new_device).then(|| {
+            Error::new(
+                Code::FileSystems,
+                "old and new files would lie on different file systems, and hard links cannot \
+                 cross them",
+            )
+            .fact("old", self.old.display())
+            .fact("new", self.new.display())
+            .remedy(Remedy::manual(
+                "use --copy, or put the new data directory on the file system of the old one",
+            ))
+        })
+    }
+}
+
+/// Every folder with relation files; one of a single database may be mounted on its own.
+fn pairs(sites: &Sites<'_>) -> Result<Vec<Pair>> {
+    let base = sites.old.path.join("base");
+    let mut pairs = vec![Pair::of(&base, &sites.new_dir.join("base"))?];
+    let usual = pairs[0].old_device;
+    for folder in database_folders(&base)? {
+        pairs.extend(apart(&folder, &sites.new_dir.join("base"), usual)?);
+    }
+    for tablespace in sites.tablespaces {
+        let location = &tablespace.location;
+        let device = disk::space(location)?.device;
+        for folder in version_folders(location, sites.old)? {
+            pairs.extend(apart(&folder, location, device)?);
+            for database in database_folders(&folder)? {
+                pairs.extend(apart(&database, location, device)?);
+            }
+        }
+    }
+    Ok(pairs)
+}
+
+/// The pair of a folder that does not lie on the device where one expects it.
+fn apart(folder: &Path, new: &Path, usual: u64) -> Result<Option<Pair>> {
+    let device = disk::space(folder)?.device;
+    if device == usual {
+        return Ok(None);
+    }
+    Pair::of(folder, new).map(Some)
+}
+
+fn version_folders(location: &Path, old: &DataDir) -> Result<Vec<PathBuf>> {
+    let prefix = format!("PG_{}_", old.major);
+    let entries = std::fs::read_dir(location)
+        .map_err(|error| Error::io(Code::NotReadable, "read", location, &error))?;
+    Ok(entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+        .map(|entry| entry.path())
+        .collect())
+}
+
+/// All that one file system must hold.
+struct Group {
+    space: Space,
+    places: Vec<PathBuf>,
+    bytes: u64,
+    inodes: u64,
+}
+
+impl Group {
+    fn on(space: Space) -> Self {
+        Self {
+            space,
+            places: Vec::new(),
+            bytes: 0,
+            inodes: 0,
+        }
+    }
+
+    fn add(&mut self, demand: Demand) {
+        self.bytes = self.bytes.saturating_add(demand.bytes);
+        self.inodes = self.inodes.saturating_add(demand.inodes);
+        if !self.places.contains(&demand.place) {
+            self.places.push(demand.place);
+        }
+    }
+
+    fn problems(&self, mode: Mode) -> Vec<Error> {
+        let mut found = Vec::new();
+        if self.bytes > self.space.free_bytes {
+            let missing = size(self.bytes - self.space.free_bytes);
+            let other_mode = match mode {
+                Mode::Copy => ", or use --link, which needs no room for the data",
+                Mode::Link => "",
+            };
+            found.push(
+                self.problem("the file system has too little space")
+                    .fact("needed", size(self.bytes))
+                    .fact("free", size(self.space.free_bytes))
+                    .remedy(Remedy::manual(format!(
+                        "free {missing} there, or choose another place{other_mode}"
+                    ))),
+            );
+        }
+        if let Some(free) = self.space.free_inodes.filter(|free| self.inodes > *free) {
+            found.push(
+                self.problem("the file system has too few free inodes")
+                    .fact("needed", self.inodes)
+                    .fact("free", free)
+                    .remedy(Remedy::manual(
+                        "remove files there, or choose a place on a file system with more inodes",
+                    )),
+            );
+        }
+        found
+    }
+
+    fn problem(&self, message: &str) -> Error {
+        let error = Error::new(Code::NoSpace, message);
+        self.places
+            .iter()
+            .fold(error, |e, place| e.fact("file system of", place.display()))
+    }
+}
+
+/// Rounded up to a unit an operator can compare with `df -h`.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 3] = ["MB", "GB", "TB"];
+    let mut unit = 0;
+    let mut tenths = (u128::from(bytes) * 10).div_ceil(1 << 20);
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        tenths = tenths.div_ceil(1024);
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(free_bytes: u64, free_inodes: Option<u64>) -> Group {
+        let space = Space {
+            device: 1,
+            free_bytes,
+            free_inodes,
+            block: 4096,
+        };
+        let mut group = Group::on(space);
+        for place in ["/srv/pg17", "/srv/pg17", "/srv/pg17.migration"] {
+            group.add(Demand {
+                place: place.into(),
+                bytes: 5 << 30,
+                inodes: 100,
+            });
+        }
+        group
+    }
+
+    #[test]
+    fn demands_on_one_file_system_add_up() {
+        assert!(group(15 << 30, Some(300)).problems(Mode::Copy).is_empty());
+        assert!(group(15 << 30, None).problems(Mode::Copy).is_empty());
+        let found = group((15 << 30) - 1, Some(299)).problems(Mode::Copy);
+        assert_eq!(found.len(), 2);
+        assert!(found.iter().all(|error| error.code() == Code::NoSpace));
+        let facts: Vec<_> = found[0]
+            .facts()
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}"))
+            .collect();
+        assert_eq!(
+            facts,
+            [
+                "file system of: /srv/pg17",
+                "file system of: /srv/pg17.migration",
+                "needed: 15.0 GB",
+                "free: 15.0 GB",
+            ]
+        );
+        assert!(found[1].message().contains("inodes"));
+    }
+
+    #[test]
+    fn only_copying_is_told_of_links() {
+        let says = |mode| {
+            let found = group(0, None).problems(mode);
+            let Some(Remedy::Manual(text)) = found[0].remedy_text() else {
+                panic!("no sentence");
+            };
+            text.clone()
+        };
+        assert!(
+            says(Mode::Copy).contains("free 15.0 GB there") && says(Mode::Copy).contains("--link")
+        );
+        assert!(!says(Mode::Link).contains("--link"));
+    }
+
+    #[test]
+    fn links_do_not_cross_file_systems() {
+        let pair = |new_device| Pair {
+            old: "/srv/old/base".into(),
+            old_device: 7,
+            new: "/mnt/new/base".into(),
+            new_device,
+        };
+        assert_eq!(pair(7).problem(), None);
+        let error = pair(8).problem().unwrap();
+        assert_eq!(error.code(), Code::FileSystems);
+        assert!(error.message().contains("different file systems"));
+        assert_eq!(
+            error.facts()[1],
+            ("new".to_owned(), "/mnt/new/base".to_owned())
+        );
+    }
+
+    #[test]
+    fn sizes_are_rounded_up() {
+        assert_eq!(size(1), "0.1 MB");
+        assert_eq!(size(1 << 20), "1.0 MB");
+        assert_eq!(size(1 << 30), "1.0 GB");
+        assert_eq!(size(3 << 40), "3.0 TB");
+        assert_eq!(size(u64::MAX), "16777216.0 TB");
+    }
+}
