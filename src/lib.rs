@@ -7,6 +7,7 @@
 
 pub mod catalog;
 pub mod checks;
+pub mod cli;
 pub mod disk;
 pub mod engine;
 pub mod error;

@@ -221,7 +221,9 @@ pub(super) fn tail(file: &mut File, start: u64) -> Vec<String> {
         .collect();
     // What follows the first complaint is its context: the statement, then the consequences.
     let complaint = ["error: ", "ERROR: ", "FATAL: ", "PANIC: "];
-    let first = lines.iter().position(|line| complaint.iter().any(|word| line.contains(word)));
+    let first = lines
+        .iter()
+        .position(|line| complaint.iter().any(|word| line.contains(word)));
     match first {
         Some(first) => lines.drain(..first).for_each(drop),
         None => drop(lines.drain(..lines.len().saturating_sub(TAIL_LINES))),

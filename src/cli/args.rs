@@ -1,0 +1,212 @@
+//! The arguments, with pg_upgrade's letters and environment variables.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::error::Exit;
+use crate::plan::Mode;
+use crate::server::DEFAULT_PORT;
+
+/// Upgrades a PostgreSQL cluster in place to a newer major version.
+#[derive(Debug, Parser)]
+#[command(name = "pg_migrator", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options every command understands.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Write events as JSON Lines to standard output, and nothing else there
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// State directory [default: NEWDATADIR.migration]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Do not ask
+    #[arg(long, short = 'y', global = true)]
+    pub yes: bool,
+    /// Show every finding and message
+    #[arg(long, short = 'v', global = true)]
+    pub verbose: bool,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Verify that an upgrade would succeed; changes nothing
+    Check(Clusters),
+    /// Build the new cluster beside the old one; no downtime
+    Prepare(Clusters),
+    /// Hand over to the prepared new cluster; service is down meanwhile
+    Cutover(Cutover),
+    /// Check, prepare and cut over in one go
+    Upgrade(Upgrade),
+    /// Undo whatever was done
+    Rollback(Rollback),
+    /// Go on after a crash or an interruption
+    Resume(Resume),
+    /// Give up the way back: remove the old cluster
+    Finalize(Migration),
+    /// Say where a migration stands and what may be done next
+    Status(Migration),
+    /// Compare the files of new with those of old
+    Verify(Migration),
+    /// Explain an error code or a check
+    Explain(Explain),
+    /// Show the events of a migration again
+    Log(Log),
+}
+
+/// Both clusters, as pg_upgrade names them.
+#[derive(Debug, Clone, Args)]
+pub struct Clusters {
+    /// Programs of the old version; only postgres and pg_ctl are needed
+    #[arg(short = 'b', long, env = "PGBINOLD", value_name = "DIR")]
+    pub old_bindir: PathBuf,
+    /// Programs of the new version
+    #[arg(short = 'B', long, env = "PGBINNEW", value_name = "DIR")]
+    pub new_bindir: PathBuf,
+    /// Data directory of the old cluster, or its configuration directory
+    #[arg(short = 'd', long, env = "PGDATAOLD", value_name = "DIR")]
+    pub old_datadir: PathBuf,
+    /// Data directory of the new cluster: absent, empty, or fresh from initdb
+    #[arg(short = 'D', long, env = "PGDATANEW", value_name = "DIR")]
+    pub new_datadir: Option<PathBuf>,
+    /// Options for the private old server, as one shell word each
+    #[arg(short = 'o', long, value_name = "OPTIONS", allow_hyphen_values = true)]
+    pub old_options: Vec<String>,
+    /// Options for the private new server, as one shell word each
+    #[arg(short = 'O', long, value_name = "OPTIONS", allow_hyphen_values = true)]
+    pub new_options: Vec<String>,
+    /// Port in the name of the private old server's socket
+    #[arg(short = 'p', long, env = "PGPORTOLD", default_value_t = DEFAULT_PORT, value_name = "PORT")]
+    pub old_port: u16,
+    /// Port in the name of the private new server's socket
+    #[arg(short = 'P', long, env = "PGPORTNEW", default_value_t = DEFAULT_PORT, value_name = "PORT")]
+    pub new_port: u16,
+    /// Install user of the old cluster [default: owner of the old data directory]
+    #[arg(short = 'U', long, env = "PGUSER", value_name = "NAME")]
+    pub username: Option<String>,
+    /// How many things to do at once [default: number of processors]
+    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+    /// Where to make the directories of private sockets [default: temporary directory]
+    #[arg(short = 's', long, env = "PGSOCKETDIR", value_name = "DIR")]
+    pub socketdir: Option<PathBuf>,
+    #[command(flatten)]
+    pub mode: ModeArgs,
+}
+
+/// How files get to the new cluster.
+#[derive(Debug, Clone, Args)]
+#[group(multiple = false)]
+pub struct ModeArgs {
+    /// Give files a second name in the new cluster
+    #[arg(short = 'k', long)]
+    pub link: bool,
+    /// Copy files to the new cluster (default)
+    #[arg(long)]
+    pub copy: bool,
+}
+
+impl ModeArgs {
+    /// The mode that was asked for.
+    pub fn mode(&self) -> Mode {
+        if self.link { Mode::Link } else { Mode::Copy }
+    }
+}
+
+/// A migration that was begun.
+#[derive(Debug, Clone, Args)]
+pub struct Migration {
+    /// Data directory of the new cluster
+    #[arg(short = 'D', long, env = "PGDATANEW", value_name = "DIR")]
+    pub new_datadir: Option<PathBuf>,
+}
+
+/// Arguments of `cutover`.
+#[derive(Debug, Clone, Args)]
+pub struct Cutover {
+    #[command(flatten)]
+    pub migration: Migration,
+    /// Start the new cluster at the end
+    #[arg(long)]
+    pub start: bool,
+}
+
+/// Arguments of `upgrade`.
+#[derive(Debug, Clone, Args)]
+pub struct Upgrade {
+    #[command(flatten)]
+    pub clusters: Clusters,
+    /// Start the new cluster at the end
+    #[arg(long)]
+    pub start: bool,
+}
+
+/// Arguments of `resume`.
+#[derive(Debug, Clone, Args)]
+pub struct Resume {
+    #[command(flatten)]
+    pub migration: Migration,
+    /// Start the new cluster, if it is the cutover that is resumed
+    #[arg(long)]
+    pub start: bool,
+}
+
+/// Arguments of `rollback`.
+#[derive(Debug, Clone, Args)]
+pub struct Rollback {
+    #[command(flatten)]
+    pub migration: Migration,
+    /// Give up rows written to the new cluster since it was started
+    #[arg(long)]
+    pub discard_new_writes: bool,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Clone, Args)]
+pub struct Explain {
+    /// PGM-1203, 1203, or the name of a check
+    #[arg(value_name = "CODE")]
+    pub code: String,
+}
+
+/// Arguments of `log`.
+#[derive(Debug, Clone, Args)]
+pub struct Log {
+    #[command(flatten)]
+    pub migration: Migration,
+    /// Only warnings and worse
+    #[arg(long)]
+    pub warnings: bool,
+}
+
+/// Prints what clap has to say: help and version to standard output, mistakes to standard error.
+#[expect(
+    clippy::print_stderr,
+    reason = "there is no renderer before there are arguments"
+)]
+pub fn refused(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind;
+    let asked = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    );
+    if asked {
+        // A closed pipe is nobody who wants to read it.
+        let _ = error.print();
+        return ExitCode::from(Exit::Done.status());
+    }
+    eprint!("{}", error.render());
+    eprintln!(
+        "\nerror[PGM-1001]: the command line is wrong; nothing was read, nothing was changed"
+    );
+    ExitCode::from(Exit::Usage.status())
+}

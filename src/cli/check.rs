@@ -1,0 +1,31 @@
+//! `check`: verifies that an upgrade would succeed, and changes nothing.
+
+use super::args::{Clusters, Global};
+use super::run::{Ending, Run};
+use super::survey::{self, Examined};
+use crate::engine::Outcome;
+use crate::error::{Exit, Result};
+
+pub fn run(global: &Global, arguments: Clusters) -> Exit {
+    let run = Run::begin(global);
+    run.announce("check", None, &[]);
+    let outcome = match examine(&run, global, arguments) {
+        Ok(examined) => match examined.stop() {
+            Ok(()) => Outcome {
+                exit: Exit::Done,
+                error: None,
+                standing: None,
+            },
+            Err(error) => Outcome::unchanged(error, None),
+        },
+        Err(error) => Outcome::unchanged(error, None),
+    };
+    run.finish(outcome, None, Ending::default())
+}
+
+/// Logs go to a temporary directory: a check leaves nothing behind.
+fn examine(run: &Run, global: &Global, arguments: Clusters) -> Result<Examined> {
+    let surveyed = survey::survey(run, global, &arguments)?;
+    let logs = survey::temporary_logs()?;
+    survey::examine(run, &arguments, surveyed, logs.path())
+}

@@ -1,0 +1,86 @@
+//! `finalize`: gives up the way back and removes the old cluster.
+
+use super::args::{Global, Migration};
+use super::migration;
+use super::run::{Ending, Run};
+use crate::engine::{Engine, Outcome, finalize};
+use crate::error::{Code, Error, Exit, Remedy, Result};
+use crate::plan::Plan;
+use crate::steps::{Context, new_state};
+use crate::work::Cancel;
+
+pub fn run(global: &Global, arguments: &Migration) -> Exit {
+    let run = Run::begin(global);
+    let opened = match migration::open(global, arguments) {
+        Ok(opened) => opened,
+        Err(error) => {
+            run.announce("finalize", None, &[]);
+            return run.refuse(error);
+        }
+    };
+    run.announce("finalize", Some(opened.plan.mode), &[]);
+    let steady = Cancel::new();
+    let plan = &opened.plan;
+    let context = Context::new(
+        plan,
+        &run.stream,
+        &run.cancel,
+        opened.state.area.clone(),
+        None,
+    );
+    let mut engine = Engine::new(opened.journal, context, &steady);
+    let outcome = give_up(global, &mut engine, plan);
+    drop(engine);
+    let done = outcome.error.is_none();
+    if done {
+        return end_for_good(&run, plan, outcome, opened.state);
+    }
+    migration::end(&run, plan, outcome, &opened.state)
+}
+
+fn give_up(global: &Global, engine: &mut Engine<'_>, plan: &Plan) -> Outcome {
+    let standing = engine.state().standing();
+    let new = match new_state(plan, &engine.context().state) {
+        Ok(new) => new,
+        Err(error) => return Outcome::unchanged(error, Some(standing)),
+    };
+    // What is refused anyway is not asked about.
+    let allowed = new == crate::steps::NewState::Started;
+    if allowed && let Err(error) = confirm(global, plan) {
+        return Outcome::unchanged(error, Some(standing));
+    }
+    finalize(engine, new)
+}
+
+fn end_for_good(run: &Run, plan: &Plan, outcome: Outcome, state: crate::engine::StateDir) -> Exit {
+    let kept = state.area.root().to_owned();
+    super::log::write_report(&state.area);
+    let outcome = match state.clean() {
+        Ok(()) => outcome,
+        Err(error) => Outcome::stopped(error, crate::journal::Standing::Finalized),
+    };
+    let ending = Ending {
+        standing: Some(format!(
+            "the old cluster is removed; report and events of the migration are in {}",
+            kept.display()
+        )),
+        ..Ending::default()
+    };
+    run.finish(
+        outcome,
+        Some((&plan.old.data_dir, &plan.new.data_dir)),
+        ending,
+    )
+}
+
+fn confirm(global: &Global, plan: &Plan) -> Result<()> {
+    let question = format!(
+        "Remove the old cluster {} for good?",
+        crate::pg::quote::terminal_safe(&plan.old.data_dir.display().to_string())
+    );
+    if super::upgrade::ask(global, &question) {
+        return Ok(());
+    }
+    Err(Error::new(Code::NotConfirmed, "finalize was not confirmed")
+        .remedy(Remedy::manual("answer yes, or give --yes")))
+}

@@ -1,0 +1,206 @@
+//! A migration that was begun: found, locked, and given an engine.
+
+use std::path::PathBuf;
+
+use super::args::{Global, Migration};
+use super::run::{Ending, Run, next};
+use crate::engine::{Engine, Outcome, Recorder, StateDir, default_state_dir};
+use crate::error::{Code, Error, Exit, Remedy, Result};
+use crate::event::{EventKind, Phase, Remaining, Sink};
+use crate::journal::{Journal, Standing};
+use crate::plan::{Plan, remaining};
+use crate::server::{self, privileges};
+use crate::steps::{Context, NewState, new_state};
+use crate::work::Cancel;
+
+/// An opened migration.
+pub struct Opened {
+    /// Its state directory, locked.
+    pub state: StateDir,
+    /// Its plan.
+    pub plan: Plan,
+    /// Its journal.
+    pub journal: Journal,
+}
+
+/// The state directory that is meant.
+pub fn state_path(global: &Global, migration: &Migration) -> Result<PathBuf> {
+    let given = match (&global.state_dir, &migration.new_datadir) {
+        (Some(dir), _) => dir.clone(),
+        (None, Some(new)) => default_state_dir(&absolute(new)?),
+        (None, None) => {
+            return Err(
+                Error::new(Code::BadArguments, "which migration is meant?").remedy(Remedy::manual(
+                    "give the new data directory with -D, or --state-dir",
+                )),
+            );
+        }
+    };
+    absolute(&given)
+}
+
+/// An absolute path without a trailing slash; symbolic links of its parent are resolved.
+fn absolute(path: &std::path::Path) -> Result<PathBuf> {
+    let full = std::path::absolute(path)
+        .map_err(|e| Error::io(Code::BadArguments, "make absolute", path, &e))?;
+    let full: PathBuf = full.components().collect();
+    match (
+        full.parent().and_then(|parent| parent.canonicalize().ok()),
+        full.file_name(),
+    ) {
+        (Some(parent), Some(name)) => Ok(parent.join(name)),
+        _ => Ok(full),
+    }
+}
+
+/// Becomes the owner of the migration, locks it and reads it.
+pub fn open(global: &Global, migration: &Migration) -> Result<Opened> {
+    let path = state_path(global, migration)?;
+    if path.is_dir() {
+        privileges::become_owner(&path)?;
+    }
+    let state = StateDir::open(&path)?;
+    let journal = state.journal()?;
+    let plan = state.plan()?;
+    belongs_together(&plan, &journal, &path)?;
+    if let Some(new) = &migration.new_datadir {
+        let given = absolute(new)?;
+        if given != plan.new.data_dir {
+            return Err(foreign(&path)
+                .fact("new data directory given", given.display())
+                .fact("new data directory there", plan.new.data_dir.display()));
+        }
+    }
+    Ok(Opened {
+        state,
+        plan,
+        journal,
+    })
+}
+
+/// A state directory that was moved or mixed up must not lead to the wrong clusters.
+pub fn belongs_together(plan: &Plan, journal: &Journal, path: &std::path::Path) -> Result<()> {
+    let opened = &journal.state().opened;
+    let same = opened.old == plan.old.data_dir
+        && opened.new == plan.new.data_dir
+        && opened.system_identifier == plan.old.system_identifier.0
+        && plan.state_dir == path;
+    if same {
+        return Ok(());
+    }
+    Err(foreign(path)
+        .fact("old data directory there", opened.old.display())
+        .fact("new data directory there", opened.new.display())
+        .fact("state directory in its plan", plan.state_dir.display()))
+}
+
+fn foreign(path: &std::path::Path) -> Error {
+    Error::new(
+        Code::StateForeign,
+        "the state directory belongs to another migration",
+    )
+    .fact("state directory", path.display())
+}
+
+/// Opens a migration, does the work with its engine, and ends the run.
+pub fn with_engine(
+    global: &Global,
+    migration: &Migration,
+    command: &str,
+    phases: &[Phase],
+    work: impl FnOnce(&mut Engine<'_>, &Plan, &Run) -> Outcome,
+) -> Exit {
+    let run = Run::begin(global);
+    let opened = match open(global, migration) {
+        Ok(opened) => opened,
+        Err(error) => {
+            run.announce(command, None, &[]);
+            return run.refuse(error);
+        }
+    };
+    run.announce(command, Some(opened.plan.mode), phases);
+    if let Ok(recorder) = Recorder::open(&opened.state.area) {
+        run.stream.record(Box::new(recorder));
+    }
+    let steady = Cancel::new();
+    let context = Context::new(
+        &opened.plan,
+        &run.stream,
+        &run.cancel,
+        opened.state.area.clone(),
+        None,
+    );
+    let mut engine = Engine::new(opened.journal, context, &steady);
+    let outcome = work(&mut engine, &opened.plan, &run);
+    drop(engine);
+    end(&run, &opened.plan, outcome, &opened.state)
+}
+
+/// Ends a run that has a plan.
+pub fn end(run: &Run, plan: &Plan, outcome: Outcome, state: &StateDir) -> Exit {
+    let standing = outcome.standing;
+    let ending = Ending {
+        next: standing
+            .map(|standing| next(standing, plan))
+            .unwrap_or_default(),
+        ..Ending::default()
+    };
+    let exit = run.finish(
+        outcome,
+        Some((&plan.old.data_dir, &plan.new.data_dir)),
+        ending,
+    );
+    super::log::write_report(&state.area);
+    exit
+}
+
+/// Says what is left to the operator after a cutover.
+pub fn tell_remaining(engine: &mut Engine<'_>, plan: &Plan, run: &Run) {
+    let started = server::running(&engine.context().new_dir()).is_ok_and(|file| file.is_some());
+    if let Ok(snapshot) = engine.context().old_snapshot() {
+        let items = remaining(plan, &snapshot, started)
+            .into_iter()
+            .map(|task| Remaining {
+                what: task.what,
+                commands: task.commands,
+            })
+            .collect();
+        run.stream.emit(EventKind::Remaining { items });
+    }
+}
+
+/// What became of new; an error while a server runs in it.
+pub fn new_is_down(engine: &mut Engine<'_>, plan: &Plan) -> Result<NewState> {
+    let state = new_state(plan, &engine.context().state)?;
+    let dir = engine.context().new_dir();
+    if !dir.path.join("PG_VERSION").exists() {
+        return Ok(state);
+    }
+    match server::running(&dir)? {
+        Some(file) if server::leftover(&dir)?.is_none() => Err(Error::new(
+            Code::NewServerRunning,
+            "a server is running in the new data directory",
+        )
+        .fact("data directory", dir.path.display())
+        .fact("process", file.process())
+        .remedy(Remedy::command(format!(
+            "{} stop -D {}",
+            crate::pg::quote::shell_path(&plan.new.bindir.join("pg_ctl")),
+            crate::pg::quote::shell_path(&dir.path)
+        )))),
+        _ => Ok(state),
+    }
+}
+
+/// The standing that a command needs, or an error that says what there is.
+pub fn demand(engine: &Engine<'_>, wanted: &[Standing], command: &str) -> Result<()> {
+    let standing = engine.state().standing();
+    if wanted.contains(&standing) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::WrongStanding,
+        format!("{command} is not possible now"),
+    )
+    .remedy(Remedy::manual("see the commands that are possible below")))
+}

@@ -1,0 +1,139 @@
+//! `prepare`: builds the new cluster beside the old one.
+
+use super::args::{Clusters, Global};
+use super::migration;
+use super::run::Run;
+use super::survey::{self, Examined};
+use crate::engine::{Engine, Outcome, Recorder, StateDir, default_state_dir};
+use crate::error::{Code, Error, Exit, Remedy, Result};
+use crate::event::Phase;
+use crate::plan::{self, New, Old, Origin, Plan};
+use crate::server::Postmaster;
+use crate::steps::Context;
+use crate::work::Cancel;
+
+pub fn run(global: &Global, arguments: Clusters) -> Exit {
+    with_new_migration(
+        global,
+        &arguments,
+        "prepare",
+        &[Phase::Prepare],
+        |engine, _, _| engine.prepare(),
+    )
+}
+
+/// Verifies both sides, begins a migration and does the work with its engine.
+pub fn with_new_migration(
+    global: &Global,
+    arguments: &Clusters,
+    command: &str,
+    phases: &[Phase],
+    work: impl FnOnce(&mut Engine<'_>, &Plan, &Run) -> Outcome,
+) -> Exit {
+    let run = Run::begin(global);
+    run.announce(command, Some(arguments.mode.mode()), phases);
+    let begun = match begin(&run, global, arguments) {
+        Ok(begun) => begun,
+        Err(error) => return run.refuse(error),
+    };
+    let Begun { plan, state, old } = begun;
+    let journal = match state.begin(&plan) {
+        Ok(journal) => journal,
+        Err(error) => return run.refuse(error),
+    };
+    if let Ok(recorder) = Recorder::open(&state.area) {
+        run.stream.record(Box::new(recorder));
+    }
+    let steady = Cancel::new();
+    let context = Context::new(
+        &plan,
+        &run.stream,
+        &run.cancel,
+        state.area.clone(),
+        Some(old),
+    );
+    let mut engine = Engine::new(journal, context, &steady);
+    let outcome = work(&mut engine, &plan, &run);
+    drop(engine);
+    migration::end(&run, &plan, outcome, &state)
+}
+
+struct Begun {
+    plan: Plan,
+    state: StateDir,
+    old: Postmaster,
+}
+
+fn begin(run: &Run, global: &Global, arguments: &Clusters) -> Result<Begun> {
+    let new_datadir = arguments.new_datadir.as_ref().ok_or_else(|| {
+        Error::new(Code::BadArguments, "where is the new cluster to be?").remedy(Remedy::manual(
+            "give its data directory with -D (or PGDATANEW)",
+        ))
+    })?;
+    let surveyed = survey::survey(run, global, arguments)?;
+    let new_dir = surveyed
+        .new_dir
+        .clone()
+        .unwrap_or_else(|| new_datadir.clone());
+    let state_dir = surveyed
+        .state_dir
+        .clone()
+        .unwrap_or_else(|| default_state_dir(&new_dir));
+    let logs = survey::temporary_logs()?;
+    let examined = survey::examine(run, arguments, surveyed, logs.path())?;
+    let state = StateDir::create(&state_dir)?;
+    let (plan, old) = decide(arguments, examined, new_dir, state_dir);
+    Ok(Begun { plan, state, old })
+}
+
+/// The frozen decisions, from what was found and what was asked for.
+fn decide(
+    arguments: &Clusters,
+    examined: Examined,
+    new_dir: std::path::PathBuf,
+    state_dir: std::path::PathBuf,
+) -> (Plan, Postmaster) {
+    let Examined {
+        surveyed,
+        snapshot,
+        old,
+        locks,
+    } = examined;
+    let plan = Plan {
+        format: plan::FORMAT,
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        mode: arguments.mode.mode(),
+        jobs: survey::jobs(arguments),
+        socket_dir: arguments.socketdir.clone(),
+        state_dir,
+        install_user: snapshot.install_user.clone(),
+        locks_per_transaction: locks,
+        old: Old {
+            data_dir: surveyed.old.path.clone(),
+            config_dir: surveyed.old.config_dir.clone(),
+            bindir: surveyed.old_installation.bindir.clone(),
+            version: surveyed.old_installation.version.clone(),
+            catalog_version: surveyed.old_control.catalog_version,
+            system_identifier: surveyed.old_control.system_identifier,
+            port: arguments.old_port,
+            options: arguments.old_options.clone(),
+            tablespaces: surveyed.tablespaces.clone(),
+            wal_dir: surveyed.wal_dir.clone(),
+            raise_locks: old
+                .spec()
+                .options
+                .iter()
+                .any(|(name, _)| name == "max_locks_per_transaction"),
+        },
+        new: New {
+            data_dir: new_dir,
+            bindir: surveyed.new_installation.bindir.clone(),
+            version: surveyed.new_installation.version.clone(),
+            port: arguments.new_port,
+            options: arguments.new_options.clone(),
+            origin: surveyed.origin.unwrap_or(Origin::Absent),
+        },
+        template: snapshot.settings.clone(),
+    };
+    (plan, old)
+}

@@ -1,0 +1,25 @@
+//! `resume`: goes on after a crash or an interruption.
+
+use super::args::{Global, Resume};
+use super::migration;
+use crate::error::Exit;
+use crate::event::Phase;
+use crate::journal::Standing;
+
+pub fn run(global: &Global, arguments: &Resume) -> Exit {
+    let phases = [Phase::Prepare, Phase::Cutover];
+    migration::with_engine(
+        global,
+        &arguments.migration,
+        "resume",
+        &phases,
+        |engine, plan, run| {
+            engine.context().start_new = arguments.start;
+            let outcome = engine.resume();
+            if outcome.error.is_none() && outcome.standing == Some(Standing::Upgraded) {
+                migration::tell_remaining(engine, plan, run);
+            }
+            outcome
+        },
+    )
+}

@@ -1,0 +1,157 @@
+//! What all commands have in common: the stream of events, the first one and the last.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::args::Global;
+use crate::engine::Outcome;
+use crate::error::{Error, Exit};
+use crate::event::{ClusterFacts, EventKind, Listener, Phase, Sink, StepLabel, Stream};
+use crate::journal::Standing;
+use crate::plan::{Mode, Plan};
+use crate::render::{JsonLines, Look, Show, Terminal, standing_sentence};
+use crate::server::install_signal_handlers;
+use crate::steps::registry;
+use crate::work::Cancel;
+
+/// One command at work.
+pub struct Run {
+    /// Where events go.
+    pub stream: Stream,
+    /// The request to stop.
+    pub cancel: Cancel,
+    started: Instant,
+}
+
+/// Text for people, on both standard streams.
+pub fn terminal() -> Terminal {
+    Terminal::new(
+        Box::new(std::io::stdout()),
+        Look::of_stdout(),
+        Box::new(std::io::stderr()),
+        Look::of_stderr(),
+    )
+}
+
+/// What the last event says besides the outcome.
+#[derive(Default)]
+pub struct Ending {
+    /// The state of both clusters, as a sentence; made from the standing if empty.
+    pub standing: Option<String>,
+    /// The commands that may follow.
+    pub next: Vec<String>,
+    /// How long service was down.
+    pub downtime_seconds: Option<f64>,
+}
+
+impl Run {
+    /// Begins a command: its listeners, its signal handlers.
+    pub fn begin(global: &Global) -> Self {
+        let listener: Box<dyn Listener> = if global.json {
+            Box::new(JsonLines::new(Box::new(std::io::stdout())))
+        } else {
+            let show = if global.verbose {
+                Show::All
+            } else {
+                Show::Usual
+            };
+            Box::new(terminal().show(show))
+        };
+        let cancel = Cancel::new();
+        let run = Self {
+            stream: Stream::new(vec![listener]),
+            cancel,
+            started: Instant::now(),
+        };
+        // Without handlers Ctrl-C ends the program as a crash would: that is provided for.
+        let _ = install_signal_handlers(&run.cancel);
+        run
+    }
+
+    /// The first event.
+    pub fn announce(&self, command: &str, mode: Option<Mode>, phases: &[Phase]) {
+        let steps = registry()
+            .iter()
+            .filter(|step| phases.contains(&step.phase()))
+            .map(|step| StepLabel {
+                step: step.name().to_owned(),
+                phase: step.phase(),
+            })
+            .collect();
+        self.stream.emit(EventKind::RunStarted {
+            command: command.to_owned(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            mode: mode.map(|mode| mode.to_string()),
+            way_back: mode.map(|mode| mode.way_back().to_owned()),
+            steps,
+        });
+    }
+
+    /// What is known about both clusters of a plan.
+    pub fn introduce(&self, plan: &Plan, old: String, new: String) {
+        for (side, data_directory, version, description) in [
+            ("old", &plan.old.data_dir, &plan.old.version, old),
+            ("new", &plan.new.data_dir, &plan.new.version, new),
+        ] {
+            self.stream.emit(EventKind::Cluster(ClusterFacts {
+                side: side.to_owned(),
+                data_directory: data_directory.clone(),
+                version: version.clone(),
+                description,
+            }));
+        }
+    }
+
+    /// The last event.
+    pub fn finish(&self, outcome: Outcome, places: Option<(&Path, &Path)>, ending: Ending) -> Exit {
+        let sentence = match (&ending.standing, outcome.standing, places) {
+            (Some(sentence), _, _) => sentence.clone(),
+            (None, Some(standing), Some((old, new))) => standing_sentence(standing, old, new),
+            _ => NOTHING_CHANGED.to_owned(),
+        };
+        self.stream.emit(EventKind::RunFinished {
+            exit: outcome.exit,
+            status: outcome.exit.status(),
+            standing: sentence,
+            error: outcome.error,
+            next: ending.next,
+            seconds: self.started.elapsed().as_secs_f64(),
+            downtime_seconds: ending.downtime_seconds,
+        });
+        outcome.exit
+    }
+
+    /// The last event of a run that failed before it did anything.
+    pub fn refuse(&self, error: Error) -> Exit {
+        self.finish(Outcome::unchanged(error, None), None, Ending::default())
+    }
+}
+
+const NOTHING_CHANGED: &str = "nothing has been changed; both clusters are as they were";
+
+/// The commands that may follow in a standing.
+pub fn next(standing: Standing, plan: &Plan) -> Vec<String> {
+    let target = crate::pg::quote::shell_path(&plan.new.data_dir);
+    let state = crate::engine::default_state_dir(&plan.new.data_dir);
+    let place = if state == plan.state_dir {
+        format!("-D {target}")
+    } else {
+        format!(
+            "--state-dir {}",
+            crate::pg::quote::shell_path(&plan.state_dir)
+        )
+    };
+    let commands: &[&str] = match standing {
+        Standing::Preparing | Standing::CuttingOver | Standing::RollingBack => {
+            &["resume", "rollback"]
+        }
+        Standing::Prepared => &["cutover", "rollback"],
+        Standing::Upgraded => &["verify", "rollback", "finalize"],
+        Standing::Finalizing => &["finalize"],
+        Standing::RolledBack | Standing::Finalized => &[],
+    };
+    commands
+        .iter()
+        .map(|command| format!("pg_migrator {command} {place}"))
+        .collect()
+}

@@ -1,0 +1,273 @@
+//! Everything that is verified before anything changes: from outside, then from within old.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::args::{Clusters, Global};
+use super::run::Run;
+use crate::catalog::{self, Snapshot};
+use crate::checks::{self, Subject};
+use crate::error::{Code, Error, Remedy, Result};
+use crate::event::{ClusterFacts, EventKind, Found, Severity, Sink};
+use crate::pg::DataDir;
+use crate::plan::{Mode, Plan, locks_per_transaction};
+use crate::server::{Postmaster, PostmasterSpec, privileges, stop_leftover};
+use crate::survey::{Request, Surveyed, space_problems, survey as look};
+
+/// How long a private server that was left behind may take to stop.
+const LEFTOVER_LIMIT: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// Both sides as they were found, and old being served privately.
+pub struct Examined {
+    /// What was seen from outside.
+    pub surveyed: Surveyed,
+    /// The catalog of old.
+    pub snapshot: Snapshot,
+    /// The private old server.
+    pub old: Postmaster,
+    /// `max_locks_per_transaction` for the private servers.
+    pub locks: u32,
+}
+
+impl Examined {
+    /// Stops the private server.
+    pub fn stop(self) -> Result<()> {
+        self.old.stop()
+    }
+}
+
+/// Becomes the owner of old and looks at both sides from outside.
+pub fn survey(run: &Run, global: &Global, arguments: &Clusters) -> Result<Surveyed> {
+    let old = DataDir::resolve(&arguments.old_datadir)?;
+    privileges::become_owner(&old.path)?;
+    stop_leftover(&old, LEFTOVER_LIMIT)?;
+    let request = Request {
+        old_bindir: arguments.old_bindir.clone(),
+        new_bindir: arguments.new_bindir.clone(),
+        old_datadir: arguments.old_datadir.clone(),
+        new_datadir: arguments.new_datadir.clone(),
+        state_dir: global.state_dir.clone(),
+        mode: Some(arguments.mode.mode()),
+        socket_dir: arguments.socketdir.clone(),
+        username: arguments.username.clone(),
+    };
+    look(&request).map_err(|problems| one_error(run, problems))
+}
+
+/// Several problems become findings, and the error names how many there are.
+fn one_error(run: &Run, mut problems: Vec<Error>) -> Error {
+    if problems.len() < 2 {
+        return problems
+            .pop()
+            .unwrap_or_else(|| Error::new(Code::Internal, "a survey failed without a reason"));
+    }
+    for problem in &problems {
+        run.stream.emit(EventKind::Finding(Found {
+            check: problem.code().to_string(),
+            severity: Severity::Blocker,
+            database: None,
+            sentence: problem.message().to_owned(),
+            facts: problem.facts().to_vec(),
+            remedy: problem.remedy_text().cloned(),
+        }));
+    }
+    Error::new(
+        problems[0].code(),
+        format!(
+            "{} things must be put right before anything can be done",
+            problems.len()
+        ),
+    )
+    .remedy(Remedy::manual("each finding above names its remedy"))
+}
+
+/// Starts old privately, reads its catalog and makes all checks.
+pub fn examine(
+    run: &Run,
+    arguments: &Clusters,
+    surveyed: Surveyed,
+    logs: &Path,
+) -> Result<Examined> {
+    let started = Instant::now();
+    let locks = locks_per_transaction(surveyed.relation_files);
+    let old = start_old(run, arguments, &surveyed, locks, logs)?;
+    let jobs = jobs(arguments);
+    let snapshot = catalog::read(&old, jobs, &run.cancel)?;
+    introduce(run, arguments, &surveyed, &snapshot);
+    let mut blocked = made_by_install_user(&snapshot, &surveyed.user).err();
+    let relations = snapshot
+        .databases
+        .iter()
+        .map(|database| database.relations.len() as u64)
+        .sum();
+    let space = space_problems(
+        &surveyed,
+        arguments.mode.mode(),
+        snapshot.databases.len() as u64,
+        relations,
+    )?;
+    if !space.is_empty() {
+        blocked = Some(one_error(run, space));
+    }
+    let report = checks::run(
+        &checks::all()?,
+        &Subject {
+            old: &old,
+            snapshot: &snapshot,
+            new_version: surveyed.new_installation.version.major,
+            jobs,
+            cancel: &run.cancel,
+        },
+    )?;
+    tell(run, &report, started);
+    if let Some(error) = blocked {
+        return Err(error);
+    }
+    if report.blocks() {
+        return Err(Error::new(Code::Blocked, "something blocks the upgrade")
+            .remedy(Remedy::manual("each finding above names its remedy")));
+    }
+    Ok(Examined {
+        surveyed,
+        snapshot,
+        old,
+        locks,
+    })
+}
+
+/// How many things are done at once.
+pub fn jobs(arguments: &Clusters) -> usize {
+    let processors = || {
+        std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(16)
+    };
+    arguments.jobs.map_or_else(processors, usize::from)
+}
+
+/// A place for logs that goes with the run.
+pub fn temporary_logs() -> Result<tempfile::TempDir> {
+    tempfile::Builder::new()
+        .prefix("pgm-log.")
+        .tempdir()
+        .map_err(|e| {
+            Error::io(
+                Code::NotWritable,
+                "make a directory in",
+                &std::env::temp_dir(),
+                &e,
+            )
+        })
+}
+
+fn start_old(
+    run: &Run,
+    arguments: &Clusters,
+    surveyed: &Surveyed,
+    locks: u32,
+    logs: &Path,
+) -> Result<Postmaster> {
+    let needed = locks > surveyed.old_control.max_locks_per_xact;
+    let mut spec = PostmasterSpec::for_old(
+        &surveyed.old_installation,
+        &surveyed.old,
+        &surveyed.user,
+        &logs.join("old-server.log"),
+        (needed && surveyed.relation_files > Plan::MANY_RELATIONS).then_some(locks),
+    );
+    spec.port = arguments.old_port;
+    spec.extra = arguments.old_options.clone();
+    spec.socket_parent = arguments.socketdir.clone();
+    Postmaster::start(&spec, &run.cancel)
+}
+
+/// The user that initdb made owns every catalog object; another one cannot take its place.
+fn made_by_install_user(snapshot: &Snapshot, user: &str) -> Result<()> {
+    if snapshot.current_user == crate::pg::Oid::BOOTSTRAP_SUPERUSER {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::WrongUser,
+        "this is not the install user of the old cluster",
+    )
+    .fact("user", user)
+    .fact("install user", &snapshot.install_user)
+    .remedy(Remedy::manual(format!(
+        "give --username {}",
+        crate::pg::quote::shell(&snapshot.install_user)
+    ))))
+}
+
+fn introduce(run: &Run, arguments: &Clusters, surveyed: &Surveyed, snapshot: &Snapshot) {
+    let tables: u64 = snapshot
+        .databases
+        .iter()
+        .map(|database| database.tables)
+        .sum();
+    let pages: u64 = snapshot
+        .databases
+        .iter()
+        .map(|database| database.pages)
+        .sum();
+    let _ = pages;
+    let bytes: u64 = surveyed.inventory.iter().map(|place| place.bytes).sum();
+    run.stream.emit(EventKind::Cluster(ClusterFacts {
+        side: "old".to_owned(),
+        data_directory: surveyed.old.path.clone(),
+        version: surveyed.old_installation.version.clone(),
+        description: format!(
+            "stopped, {} databases, {tables} tables, {}",
+            snapshot.connectable().len(),
+            crate::render::size(bytes)
+        ),
+    }));
+    if let Some(new) = &surveyed.new_dir {
+        run.stream.emit(EventKind::Cluster(ClusterFacts {
+            side: "new".to_owned(),
+            data_directory: new.clone(),
+            version: surveyed.new_installation.version.clone(),
+            description: match surveyed.origin {
+                Some(crate::plan::Origin::Adopted) => "a fresh cluster, to be adopted".to_owned(),
+                _ => "to be created".to_owned(),
+            },
+        }));
+    }
+    let _: Mode = arguments.mode.mode();
+}
+
+fn tell(run: &Run, report: &checks::Report, started: Instant) {
+    for finding in &report.findings {
+        run.stream.emit(EventKind::Finding(Found {
+            check: finding.check.clone(),
+            severity: finding.severity,
+            database: finding.database.clone(),
+            sentence: finding.sentence.clone(),
+            facts: Vec::new(),
+            remedy: Some(finding.remedy.clone()),
+        }));
+    }
+    for (check, error) in &report.not_made {
+        run.stream.emit(EventKind::Finding(Found {
+            check: check.clone(),
+            severity: Severity::Blocker,
+            database: None,
+            sentence: format!("the check could not be made: {error}"),
+            facts: error.facts().to_vec(),
+            remedy: error.remedy_text().cloned(),
+        }));
+    }
+    let count = |severity| {
+        report
+            .findings
+            .iter()
+            .filter(|f| f.severity == severity)
+            .count()
+    };
+    run.stream.emit(EventKind::ChecksFinished {
+        made: report.made,
+        blockers: count(Severity::Blocker) + report.not_made.len(),
+        warnings: count(Severity::Warning),
+        notices: count(Severity::Notice),
+        seconds: started.elapsed().as_secs_f64(),
+    });
+}
