@@ -1,5 +1,6 @@
 -- Looks for damage in every heap and index of a database; run by `prove` before and after its writes.
 CREATE EXTENSION amcheck SCHEMA pg_catalog;
+CREATE EXTENSION pg_visibility SCHEMA pg_catalog;
 DO $$
 DECLARE
     r record;
@@ -7,7 +8,7 @@ DECLARE
 BEGIN
     FOR r IN
         SELECT c.oid::regclass AS name FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid
-            JOIN pg_am a ON a.oid = c.relam JOIN pg_opclass o ON o.oid = i.indclass[0]
+            JOIN pg_am a ON a.oid = c.relam
         WHERE c.relkind = 'i' AND a.amname = 'btree' AND i.indisvalid AND i.indisready
     LOOP
         BEGIN
@@ -16,18 +17,19 @@ BEGIN
             RAISE 'index %: %', r.name, SQLERRM;
         END;
     END LOOP;
-    IF to_regprocedure('verify_heapam(regclass,boolean,boolean,text,bigint,bigint)') IS NOT NULL THEN
-        FOR r IN
-            SELECT c.oid::regclass AS name FROM pg_class c JOIN pg_am a ON a.oid = c.relam
-            WHERE c.relkind IN ('r', 'm', 't') AND a.amname = 'heap'
-        LOOP
-            SELECT string_agg(format('block %s offset %s column %s: %s', blkno, offnum, attnum, msg), E'\n')
-                INTO damage FROM verify_heapam(r.name, check_toast := true);
-            IF damage IS NOT NULL THEN
-                RAISE 'table %: %', r.name, damage;
-            END IF;
-        END LOOP;
-    END IF;
+    FOR r IN
+        SELECT c.oid::regclass AS name FROM pg_class c JOIN pg_am a ON a.oid = c.relam
+        WHERE c.relkind IN ('r', 'm', 't') AND a.amname = 'heap'
+    LOOP
+        SELECT string_agg(format('block %s offset %s column %s: %s', blkno, offnum, attnum, msg), E'\n')
+            INTO damage FROM verify_heapam(r.name, check_toast := true);
+        IF damage IS NOT NULL THEN
+            RAISE 'table %: %', r.name, damage;
+        END IF;
+        IF EXISTS (SELECT FROM pg_check_visible(r.name)) OR EXISTS (SELECT FROM pg_check_frozen(r.name)) THEN
+            RAISE 'table %: the visibility map promises too much', r.name;
+        END IF;
+    END LOOP;
     IF to_regprocedure('gin_index_check(regclass)') IS NOT NULL THEN
         FOR r IN SELECT c.oid::regclass AS name FROM pg_class c JOIN pg_am a ON a.oid = c.relam
             WHERE c.relkind = 'i' AND a.amname = 'gin'
@@ -37,4 +39,4 @@ BEGIN
     END IF;
 END
 $$;
-DROP EXTENSION amcheck;
+DROP EXTENSION amcheck, pg_visibility;

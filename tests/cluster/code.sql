@@ -91,6 +91,13 @@ CREATE ACCESS METHOD own_brin TYPE INDEX HANDLER brinhandler;
 CREATE ACCESS METHOD own_heap TYPE TABLE HANDLER heap_tableam_handler;
 \endif
 
+-- Rows of catalogs that are toasted.
+SELECT format('CREATE FUNCTION long_body() RETURNS text LANGUAGE sql AS %L', 'SELECT ''' || string_agg(md5(n::text), ' ') || '''::text')
+    FROM generate_series(1, 2000) n \gexec
+SELECT format('COMMENT ON FUNCTION long_body() IS %L', string_agg(md5(n::text), ' ')) FROM generate_series(1, 2000) n \gexec
+SELECT format('CREATE VIEW long_view AS SELECT %s', string_agg(format('%L::text AS c%s', md5(n::text), n), ', '))
+    FROM generate_series(1, 300) n \gexec
+
 CREATE TABLE change (id bigserial PRIMARY KEY, relation text, act text, argument text);
 \if :v11
 CALL add_changes(6);
@@ -108,3 +115,4 @@ SELECT proof.ask($$SELECT to_tsvector('own_search', 'Die Häuser und gehende Kat
 \if :v14
 SELECT proof.ask($$SELECT sql_body(5), sql_return('label 6'), subscript_probe(1, ARRAY[2.5])$$);
 \endif
+SELECT proof.ask($$SELECT md5(long_body()), md5(long_view::text) FROM long_view$$);

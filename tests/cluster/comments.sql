@@ -14,7 +14,7 @@ BEGIN
                 WHERE attrelid IN ('plain'::regclass, 'simple'::regclass, 'dropped'::regclass, 'address'::regclass,
                     'refreshed'::regclass, 'unreachable'::regclass) AND attnum > 0 AND NOT attisdropped
             UNION ALL SELECT 'pg_proc'::regclass, p.oid, 0 FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace
-                WHERE nspname IN ('app', 'odd Schëma') AND proname <> 'own_percentile'
+                WHERE nspname IN ('app', 'odd Schëma') AND proname NOT IN ('own_percentile', 'long_body')
             UNION ALL SELECT 'pg_type'::regclass, t.oid, 0 FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace
                 WHERE nspname IN ('app', 'odd Schëma') AND typtype IN ('b', 'd', 'e', 'r') AND typelem = 0
             UNION ALL SELECT 'pg_constraint'::regclass, c.oid, 0 FROM pg_constraint c JOIN pg_namespace n ON n.oid = connamespace

@@ -1,5 +1,11 @@
 -- Prints everything a database holds; run by `contents` in each.
 
+SELECT 'schema', nspname, pg_get_userbyid(nspowner) FROM pg_namespace
+WHERE nspname !~ '^pg_' ORDER BY nspname::text COLLATE "C";
+
+SELECT 'extension', extname, extversion, extnamespace::regnamespace, pg_get_userbyid(extowner) FROM pg_extension
+ORDER BY extname::text COLLATE "C";
+
 -- Relations: what they are and where they are. Invalid indexes are not carried by any upgrade.
 SELECT 'relation', c.relkind, format('%I.%I', n.nspname, c.relname), pg_get_userbyid(c.relowner), c.relpersistence,
     coalesce(t.spcname, '-'), array_to_string(array(SELECT unnest(c.reloptions) ORDER BY 1), ','),

@@ -7,6 +7,9 @@ CREATE DATABASE "a=b host=nowhere";
 CREATE DATABASE "back\slash$(x)`y`%n";
 CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C';
 CREATE DATABASE in_tablespace TABLESPACE ts_database;
+\if :v17
+CREATE DATABASE built_in TEMPLATE template0 LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8';
+\endif
 
 -- Settings that change what programs print or may do in a session that does not override them.
 ALTER DATABASE "a=b host=nowhere" SET default_transaction_read_only = on;

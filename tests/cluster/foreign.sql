@@ -16,3 +16,5 @@ CREATE TABLE with_foreign_partition (id integer, kind text) PARTITION BY LIST (k
 CREATE FOREIGN TABLE foreign_partition PARTITION OF with_foreign_partition FOR VALUES IN ('far') SERVER "it's a server";
 CREATE TABLE near_partition PARTITION OF with_foreign_partition FOR VALUES IN ('near');
 INSERT INTO near_partition VALUES (1, 'near');
+CREATE TABLE with_foreign_descendant (b text, n integer);
+CREATE FOREIGN TABLE inheriting () INHERITS (with_foreign_descendant) SERVER "it's a server";

@@ -43,6 +43,8 @@ COMMENT ON ROLE "größe" IS 'größer';
 ALTER ROLE reader SET search_path TO "$user", "odd Schëma", public;
 ALTER ROLE reader SET work_mem = '17MB';
 ALTER ROLE writer SET app.words = 'it''s "quoted" = \ and größer, with, commas';
+-- Long enough for the toast table of a shared catalog.
+SELECT format('ALTER ROLE writer SET app.long = %L', string_agg(md5(n::text), '')) FROM generate_series(1, 400) n \gexec
 ALTER ROLE writer SET DateStyle = 'SQL, DMY';
 
 \set place :root '/a'

@@ -48,7 +48,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON guarded TO reader, writer;
 GRANT SELECT ON parent TO staff;
 ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own_rows ON guarded USING (owner = current_user) WITH CHECK (owner = current_user AND secret <> 'it''s');
-CREATE POLICY "no 'delete'" ON guarded AS RESTRICTIVE FOR DELETE TO reader, "größe" USING (id > 100);
+CREATE POLICY "no 'delete'" ON guarded AS RESTRICTIVE FOR DELETE TO reader, writer USING (id > 100);
 CREATE POLICY with_subquery ON guarded FOR SELECT TO staff
     USING (EXISTS (SELECT FROM app.parent p WHERE p.id = guarded.id));
 CREATE TABLE guarded_always (id integer PRIMARY KEY);

@@ -8,7 +8,7 @@ superuser=${PGUSER:-postgres}
 pinned='-c client_min_messages=warning -c search_path= -c DateStyle=ISO -c IntervalStyle=iso_8601'
 pinned+=' -c TimeZone=UTC -c bytea_output=hex -c extra_float_digits=0 -c lc_monetary=C'
 pinned+=' -c lc_messages=C -c default_transaction_read_only=off -c default_tablespace='
-pinned+=' -c statement_timeout=0 -c row_security=on -c quote_all_identifiers=off'
+pinned+=' -c statement_timeout=10min -c row_security=on -c quote_all_identifiers=off'
 pinned+=' -c standard_conforming_strings=on -c escape_string_warning=on'
 
 die() {

@@ -43,6 +43,8 @@ INSERT INTO identities (word) SELECT 'word ' || n FROM generate_series(1, 20) n;
 INSERT INTO identities OVERRIDING SYSTEM VALUE VALUES (7, 7, 'seven');
 ALTER TABLE identities ALTER always RESTART WITH 5000;
 
+ALTER SEQUENCE seq_set OWNED BY identities.word;
+
 \if :v12
 CREATE TABLE generated (
     a integer, b integer GENERATED ALWAYS AS (a * 2) STORED,
