@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::args::{Global, Migration};
 use super::run::{Ending, Run, next};
+use crate::disk::Lock;
 use crate::engine::{Engine, Outcome, Recorder, StateDir, default_state_dir};
 use crate::error::{Code, Error, Exit, Remedy, Result};
 use crate::event::{EventKind, Phase, Remaining, Sink};
@@ -21,6 +22,8 @@ pub struct Opened {
     pub plan: Plan,
     /// Its journal.
     pub journal: Journal,
+    /// Keeps other runs of this program away from old.
+    pub lock: Option<Lock>,
 }
 
 /// The state directory that is meant.
@@ -71,10 +74,16 @@ pub fn open(global: &Global, migration: &Migration) -> Result<Opened> {
                 .fact("new data directory there", plan.new.data_dir.display()));
         }
     }
+    // After `finalize` there is no old left to be locked.
+    let lock = match plan.old.data_dir.is_dir() {
+        true => Some(Lock::on_directory(&plan.old.data_dir)?),
+        false => None,
+    };
     Ok(Opened {
         state,
         plan,
         journal,
+        lock,
     })
 }
 

@@ -4,6 +4,7 @@ use super::args::{Clusters, Global};
 use super::migration;
 use super::run::Run;
 use super::survey::{self, Examined};
+use crate::disk::Lock;
 use crate::engine::{Engine, Outcome, Recorder, StateDir, default_state_dir};
 use crate::error::{Code, Error, Exit, Remedy, Result};
 use crate::event::Phase;
@@ -36,7 +37,12 @@ pub fn with_new_migration(
         Ok(begun) => begun,
         Err(error) => return run.refuse(error),
     };
-    let Begun { plan, state, old } = begun;
+    let Begun {
+        plan,
+        state,
+        old,
+        _lock,
+    } = begun;
     let journal = match state.begin(&plan) {
         Ok(journal) => journal,
         Err(error) => return run.refuse(error),
@@ -62,6 +68,7 @@ struct Begun {
     plan: Plan,
     state: StateDir,
     old: Postmaster,
+    _lock: Lock,
 }
 
 fn begin(run: &Run, global: &Global, arguments: &Clusters) -> Result<Begun> {
@@ -72,18 +79,25 @@ fn begin(run: &Run, global: &Global, arguments: &Clusters) -> Result<Begun> {
     })?;
     let surveyed = survey::survey(run, global, arguments)?;
     let new_dir = surveyed
+        .0
         .new_dir
         .clone()
         .unwrap_or_else(|| new_datadir.clone());
     let state_dir = surveyed
+        .0
         .state_dir
         .clone()
         .unwrap_or_else(|| default_state_dir(&new_dir));
     let logs = survey::temporary_logs()?;
     let examined = survey::examine(run, arguments, surveyed, logs.path())?;
     let state = StateDir::create(&state_dir)?;
-    let (plan, old) = decide(arguments, examined, new_dir, state_dir);
-    Ok(Begun { plan, state, old })
+    let (plan, old, lock) = decide(arguments, examined, new_dir, state_dir);
+    Ok(Begun {
+        plan,
+        state,
+        old,
+        _lock: lock,
+    })
 }
 
 /// The frozen decisions, from what was found and what was asked for.
@@ -92,12 +106,13 @@ fn decide(
     examined: Examined,
     new_dir: std::path::PathBuf,
     state_dir: std::path::PathBuf,
-) -> (Plan, Postmaster) {
+) -> (Plan, Postmaster, Lock) {
     let Examined {
         surveyed,
         snapshot,
         old,
         locks,
+        lock,
     } = examined;
     let plan = Plan {
         format: plan::FORMAT,
@@ -135,5 +150,5 @@ fn decide(
         },
         template: snapshot.settings.clone(),
     };
-    (plan, old)
+    (plan, old, lock)
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::args::Global;
+use crate::disk::Area;
 use crate::engine::Outcome;
 use crate::error::{Error, Exit};
 use crate::event::{ClusterFacts, EventKind, Listener, Phase, Sink, StepLabel, Stream};
@@ -11,7 +12,7 @@ use crate::journal::Standing;
 use crate::plan::{Mode, Plan};
 use crate::render::{JsonLines, Look, Show, Terminal, standing_sentence};
 use crate::server::install_signal_handlers;
-use crate::steps::registry;
+use crate::steps::{NewState, new_state, registry};
 use crate::work::Cancel;
 
 /// One command at work.
@@ -141,12 +142,16 @@ pub fn next(standing: Standing, plan: &Plan) -> Vec<String> {
             crate::pg::quote::shell_path(&plan.state_dir)
         )
     };
+    let state = Area::new(&plan.state_dir).and_then(|area| new_state(plan, &area));
+    let started = state == Ok(NewState::Started);
     let commands: &[&str] = match standing {
         Standing::Preparing | Standing::CuttingOver | Standing::RollingBack => {
             &["resume", "rollback"]
         }
         Standing::Prepared => &["cutover", "rollback"],
-        Standing::Upgraded => &["verify", "rollback", "finalize"],
+        Standing::Upgraded if started && plan.mode.shares_files() => &["finalize"],
+        Standing::Upgraded if started => &["rollback --discard-new-writes", "finalize"],
+        Standing::Upgraded => &["verify", "rollback"],
         Standing::Finalizing => &["finalize"],
         Standing::RolledBack | Standing::Finalized => &[],
     };

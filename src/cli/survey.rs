@@ -7,10 +7,11 @@ use super::args::{Clusters, Global};
 use super::run::Run;
 use crate::catalog::{self, Snapshot};
 use crate::checks::{self, Subject};
+use crate::disk::Lock;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::event::{ClusterFacts, EventKind, Found, Severity, Sink};
 use crate::pg::DataDir;
-use crate::plan::{Mode, Plan, locks_per_transaction};
+use crate::plan::{Plan, locks_per_transaction};
 use crate::server::{Postmaster, PostmasterSpec, privileges, stop_leftover};
 use crate::survey::{Request, Surveyed, space_problems, survey as look};
 
@@ -27,6 +28,8 @@ pub struct Examined {
     pub old: Postmaster,
     /// `max_locks_per_transaction` for the private servers.
     pub locks: u32,
+    /// Keeps other runs of this program away from old.
+    pub lock: Lock,
 }
 
 impl Examined {
@@ -36,10 +39,11 @@ impl Examined {
     }
 }
 
-/// Becomes the owner of old and looks at both sides from outside.
-pub fn survey(run: &Run, global: &Global, arguments: &Clusters) -> Result<Surveyed> {
+/// Becomes the owner of old, locks it, and looks at both sides from outside.
+pub fn survey(run: &Run, global: &Global, arguments: &Clusters) -> Result<(Surveyed, Lock)> {
     let old = DataDir::resolve(&arguments.old_datadir)?;
     privileges::become_owner(&old.path)?;
+    let lock = Lock::on_directory(&old.path)?;
     stop_leftover(&old, LEFTOVER_LIMIT)?;
     let request = Request {
         old_bindir: arguments.old_bindir.clone(),
@@ -51,7 +55,8 @@ pub fn survey(run: &Run, global: &Global, arguments: &Clusters) -> Result<Survey
         socket_dir: arguments.socketdir.clone(),
         username: arguments.username.clone(),
     };
-    look(&request).map_err(|problems| one_error(run, problems))
+    let surveyed = look(&request).map_err(|problems| one_error(run, problems))?;
+    Ok((surveyed, lock))
 }
 
 /// Several problems become findings, and the error names how many there are.
@@ -85,7 +90,7 @@ fn one_error(run: &Run, mut problems: Vec<Error>) -> Error {
 pub fn examine(
     run: &Run,
     arguments: &Clusters,
-    surveyed: Surveyed,
+    (surveyed, lock): (Surveyed, Lock),
     logs: &Path,
 ) -> Result<Examined> {
     let started = Instant::now();
@@ -93,7 +98,7 @@ pub fn examine(
     let old = start_old(run, arguments, &surveyed, locks, logs)?;
     let jobs = jobs(arguments);
     let snapshot = catalog::read(&old, jobs, &run.cancel)?;
-    introduce(run, arguments, &surveyed, &snapshot);
+    introduce(run, &surveyed, &snapshot);
     let mut blocked = made_by_install_user(&snapshot, &surveyed.user).err();
     let relations = snapshot
         .databases
@@ -132,6 +137,7 @@ pub fn examine(
         snapshot,
         old,
         locks,
+        lock,
     })
 }
 
@@ -198,7 +204,7 @@ fn made_by_install_user(snapshot: &Snapshot, user: &str) -> Result<()> {
     ))))
 }
 
-fn introduce(run: &Run, arguments: &Clusters, surveyed: &Surveyed, snapshot: &Snapshot) {
+fn introduce(run: &Run, surveyed: &Surveyed, snapshot: &Snapshot) {
     let tables: u64 = snapshot
         .databases
         .iter()
@@ -232,7 +238,6 @@ fn introduce(run: &Run, arguments: &Clusters, surveyed: &Surveyed, snapshot: &Sn
             },
         }));
     }
-    let _: Mode = arguments.mode.mode();
 }
 
 fn tell(run: &Run, report: &checks::Report, started: Instant) {

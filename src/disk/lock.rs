@@ -54,6 +54,27 @@ impl Lock {
     }
 }
 
+impl Lock {
+    /// Takes the lock of a directory itself: nothing is written, so it may be anybody's.
+    ///
+    /// Two migrations of one old cluster have two state directories; this keeps them apart.
+    pub fn on_directory(dir: &Path) -> Result<Self> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let opened = nix::fcntl::open(dir, flags, Mode::empty())
+            .map_err(|error| failure("open", dir, error))?;
+        match Flock::lock(File::from(opened), FlockArg::LockExclusiveNonblock) {
+            Ok(held) => Ok(Self { _held: held }),
+            Err((_, Errno::EWOULDBLOCK)) => Err(Error::new(
+                Code::StateLocked,
+                "another run of pg_migrator is at work on this cluster",
+            )
+            .fact("path", dir.display())
+            .remedy(Remedy::manual("wait until it has ended"))),
+            Err((_, error)) => Err(failure("lock", dir, error)),
+        }
+    }
+}
+
 fn open(place: &Place) -> Result<File> {
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     openat(
@@ -106,6 +127,19 @@ fn refused(place: &Place, file: File) -> Error {
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn a_directory_is_locked_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = Lock::on_directory(dir.path()).unwrap();
+        assert_eq!(
+            Lock::on_directory(dir.path()).unwrap_err().code(),
+            Code::StateLocked
+        );
+        drop(held);
+        Lock::on_directory(dir.path()).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
 
     #[test]
     fn a_second_lock_is_refused_and_names_the_first() {

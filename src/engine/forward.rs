@@ -7,6 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::event::EventKind;
 use crate::fault;
 use crate::journal::{Milestone, Phase, Record, Standing, StepState, Target};
+use crate::steps::{NewState, new_state};
 
 impl Engine<'_> {
     /// Builds new, up to [`Milestone::Prepared`].
@@ -143,7 +144,17 @@ impl Engine<'_> {
         self.write(Record::Reached { milestone })
     }
 
+    /// Once new has been started there is no going back by oneself: it may have written.
     fn undo_after(&mut self, error: Error, to: Target) -> Outcome {
+        match new_state(self.cx.plan, &self.cx.state) {
+            Ok(NewState::Untouched) => {}
+            Ok(NewState::Started | NewState::Missing) => {
+                return self.stopped(error.fact("new cluster", "has been started"));
+            }
+            Err(second) => {
+                return self.stopped(error.fact("new cluster", second.to_string()));
+            }
+        }
         match self.backward(to) {
             Ok(()) => Outcome::undone(error, self.state().standing()),
             Err(second) => self.stopped(error.fact("undoing it failed too", second.to_string())),

@@ -49,6 +49,8 @@ pub struct Context<'a> {
     pub start_new: bool,
     old_server: Option<Postmaster>,
     new_server: Option<Postmaster>,
+    /// New's control file is in place for a private server only.
+    control_lent: bool,
 }
 
 impl<'a> Context<'a> {
@@ -71,6 +73,7 @@ impl<'a> Context<'a> {
             start_new: false,
             old_server,
             new_server: None,
+            control_lent: false,
         }
     }
 
@@ -223,6 +226,7 @@ impl<'a> Context<'a> {
     /// Its control file is in place only while it runs, so that nobody starts new by accident.
     pub fn new_server(&mut self, fsync: bool) -> Result<&Postmaster> {
         if self.new_server.is_none() {
+            self.control_lent = true;
             self.put_control_in_place()?;
             let mut spec = PostmasterSpec::for_new(
                 &self.new_installation(),
@@ -243,19 +247,22 @@ impl<'a> Context<'a> {
     }
 
     /// Stops the private new server, if one runs, and puts its control file aside.
+    ///
+    /// Also where it did not start: the file had been put in place for it.
     pub fn stop_new_server(&mut self) -> Result<()> {
         if let Some(server) = self.new_server.take() {
             server.stop()?;
         }
-        self.put_control_aside()
+        if self.control_lent {
+            self.put_control_aside()?;
+            self.control_lent = false;
+        }
+        Ok(())
     }
 
     /// Stops whatever private server runs; the first failure is reported, both are tried.
     pub fn stop_servers(&mut self) -> Result<()> {
-        let new = match self.new_server.take() {
-            Some(server) => server.stop().and_then(|()| self.put_control_aside()),
-            None => Ok(()),
-        };
+        let new = self.stop_new_server();
         let old = self.stop_old_server();
         new.and(old)
     }
