@@ -23,7 +23,7 @@ pub struct Opened {
     /// Its journal.
     pub journal: Journal,
     /// Keeps other runs of this program away from old.
-    pub lock: Option<Lock>,
+    pub _old: Option<Lock>,
 }
 
 /// The state directory that is meant.
@@ -75,7 +75,7 @@ pub fn open(global: &Global, migration: &Migration) -> Result<Opened> {
         }
     }
     // After `finalize` there is no old left to be locked.
-    let lock = match plan.old.data_dir.is_dir() {
+    let old = match plan.old.data_dir.is_dir() {
         true => Some(Lock::on_directory(&plan.old.data_dir)?),
         false => None,
     };
@@ -83,7 +83,7 @@ pub fn open(global: &Global, migration: &Migration) -> Result<Opened> {
         state,
         plan,
         journal,
-        lock,
+        _old: old,
     })
 }
 
