@@ -49,3 +49,13 @@ need_packages() {
         apt-get install -y -qq --no-install-recommends $missing >/dev/null </dev/null ||
         die "cannot install: ${missing//$'\n'/ }"
 }
+
+# Cargo, its lints, and the linker that Rust takes from the system.
+need_build_tools() {
+    if ! command -v cargo >/dev/null && [[ -f "${CARGO_HOME:-$HOME/.cargo}/env" ]]; then
+        # shellcheck disable=SC1091
+        source "${CARGO_HOME:-$HOME/.cargo}/env"
+    fi
+    command -v cargo >/dev/null || die "there is no Rust toolchain"
+    command -v cc >/dev/null || need_packages gcc libc6-dev
+}
