@@ -16,6 +16,8 @@ use crate::work::each;
 
 /// Entries of one transaction; each holds the locks of its objects until it ends.
 const ENTRIES_PER_TRANSACTION: u32 = 1000;
+/// So many large objects take as long as one table.
+const LARGE_OBJECTS_PER_ENTRY: usize = 10;
 /// From so many entries on, one database is restored over several sessions.
 const WORTH_SPREADING: usize = 1500;
 
@@ -118,9 +120,8 @@ impl Restore<'_> {
     /// is not even read.
     fn plan<'d>(&self, database: &'d Database) -> Result<DatabasePlan<'d>> {
         let relations = database.relations.len();
-        let small =
-            self.jobs < 2 || relations + database.large_objects as usize / 4 < WORTH_SPREADING / 3;
-        if small {
+        let weight = relations + database.large_objects as usize / LARGE_OBJECTS_PER_ENTRY;
+        if self.jobs < 2 || weight < WORTH_SPREADING / 3 {
             return Ok(DatabasePlan {
                 database,
                 stages: None,
@@ -132,8 +133,8 @@ impl Restore<'_> {
         let text = pg_restore::list(self.installation, &file, &log, self.cancel)?;
         let contents = archive::parse(&text)?;
         let entries = contents.entries.len();
-        let stages =
-            (entries >= WORTH_SPREADING).then(|| schedule::schedule(&contents, self.jobs).stages);
+        let stages = (entries.max(weight) >= WORTH_SPREADING)
+            .then(|| schedule::schedule(&contents, self.jobs).stages);
         Ok(DatabasePlan {
             database,
             stages,

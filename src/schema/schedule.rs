@@ -29,15 +29,20 @@ pub struct Schedule {
     pub stages: Vec<Stage>,
 }
 
-/// Kinds that make a table or belong to one, before there is data.
-const TABLE_KINDS: [&str; 6] = [
+/// Kinds that make a table or a large object, or belong to one, before there is data.
+const TABLE_KINDS: [&str; 9] = [
     "TABLE ATTACH ",
     "TABLE ",
     "SEQUENCE OWNED BY ",
     "SEQUENCE ",
     "DEFAULT ",
+    "BLOB METADATA ",
+    "BLOB ",
     "COMMENT ",
+    "ACL ",
 ];
+/// Kinds that are spread only with the table or the large objects they are about.
+const ABOUT_KINDS: [&str; 2] = ["COMMENT ", "ACL "];
 /// Kinds that belong to one table and come after the data.
 const INDEX_KINDS: [&str; 6] = [
     "INDEX ATTACH ",
@@ -185,7 +190,7 @@ fn pre_data_part(at: usize, texts: &[&str], needs: &[Vec<usize>], parts: &[Part]
     {
         return Part::Between;
     }
-    if spreadable && owns_or_needs_table(at, texts, needs) {
+    if spreadable && about_something_spread(at, texts, needs) {
         return Part::Tables;
     }
     if needs[at]
@@ -219,9 +224,10 @@ fn spread_safely(at: usize, texts: &[&str], needs: &[Vec<usize>]) -> bool {
         .all(|need| !is(texts[*need], &["EXTENSION "]))
 }
 
-/// Comments are spread only with the table they are about.
-fn owns_or_needs_table(at: usize, texts: &[&str], needs: &[Vec<usize>]) -> bool {
-    !is(texts[at], &["COMMENT "]) || needs[at].iter().any(|need| is(texts[*need], &["TABLE "]))
+/// What is about a schema or a type has no table whose session it could go to.
+fn about_something_spread(at: usize, texts: &[&str], needs: &[Vec<usize>]) -> bool {
+    let spread = |need: &usize| is(texts[*need], &["TABLE ", "BLOB "]);
+    !is(texts[at], &ABOUT_KINDS) || needs[at].iter().any(spread)
 }
 
 /// The groups of one part, each in the order of the dump.
@@ -333,6 +339,21 @@ mod tests {
         assert_eq!(stage(&schedule, "views").lists, [[12, 13, 16]]);
         assert_eq!(stage(&schedule, "indexes").lists.concat().len(), 3);
         assert_eq!(stage(&schedule, "rest").lists, [[33, 34]]);
+    }
+
+    #[test]
+    fn large_objects_are_spread_with_their_rights() {
+        let contents = Contents {
+            entries: vec![
+                entry(1, "BLOB METADATA - 1..1000 postgres", &[]),
+                entry(2, "BLOB METADATA - 1001..2000 postgres", &[]),
+                entry(3, "ACL - LARGE OBJECTS 1..1000 postgres", &[1]),
+                entry(4, "ACL - SCHEMA app postgres", &[]),
+            ],
+        };
+        let schedule = schedule(&contents, 2);
+        assert_eq!(stage(&schedule, "database").lists, [[4]]);
+        assert_eq!(stage(&schedule, "tables").lists, [vec![1, 3], vec![2]]);
     }
 
     #[test]
