@@ -12,6 +12,7 @@ mod frozen;
 mod horizons;
 mod restore;
 mod schedule;
+mod watch;
 
 pub use archive::{Contents, Entry, parse};
 pub use dump::{Dump, DumpFiles, dump};

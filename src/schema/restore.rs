@@ -1,11 +1,11 @@
 //! The restore of globals and schemas into the private new server.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::archive;
 use super::dump::DumpFiles;
 use super::schedule::{self, Stage};
+use super::watch;
 use crate::catalog::{Database, Snapshot};
 use crate::disk::Area;
 use crate::error::{Code, Error, Result};
@@ -60,7 +60,8 @@ impl Restore<'_> {
     /// Restores every database of the snapshot.
     ///
     /// `template1` is dropped and made anew, alone and first; so is `postgres`. A `postgres`
-    /// that old does not have is dropped. `progress` is told entries done, of how many.
+    /// that old does not have is dropped. `progress` is told how many objects
+    /// are made, of about how many.
     pub fn run(&self, old: &Snapshot, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<()> {
         let databases: Vec<&Database> = old
             .databases
@@ -68,28 +69,22 @@ impl Restore<'_> {
             .filter(|database| database.connectable())
             .collect();
         let plans = self.plans(&databases)?;
-        let total = plans.iter().map(|plan| plan.entries).sum();
-        let done = AtomicU64::new(0);
-        let finished = |plan: &DatabasePlan<'_>| {
-            progress(
-                done.fetch_add(plan.entries, Ordering::SeqCst) + plan.entries,
-                total,
-            );
-        };
+        let total: u64 = plans.iter().map(|plan| plan.entries).sum();
         let (first, others): (Vec<_>, Vec<_>) = plans
             .iter()
             .partition(|plan| plan.database.name == "template1");
         let (large, small): (Vec<_>, Vec<_>) =
             others.into_iter().partition(|plan| plan.stages.is_some());
-        for plan in first.into_iter().chain(large) {
-            self.restore(plan)?;
-            finished(plan);
-        }
-        each(self.jobs, &small, self.cancel, |plan| {
-            self.restore(plan)?;
-            finished(plan);
-            Ok(())
-        })?;
+        watch::while_watching(
+            self.logs,
+            &|lines| progress(lines.min(total), total),
+            || {
+                for plan in first.into_iter().chain(large) {
+                    self.restore(plan)?;
+                }
+                each(self.jobs, &small, self.cancel, |plan| self.restore(plan))
+            },
+        )?;
         if old.database("postgres").is_none() {
             self.new
                 .connect("template1")?

@@ -4,12 +4,14 @@ use std::error::Error as _;
 use std::io::{Read, Write};
 use std::time::Duration;
 
+use postgres::error::SqlState;
 use postgres::types::ToSql;
 use postgres::{CancelToken, NoTls, Row, SimpleQueryMessage};
 
 use super::installation::Side;
 use super::postmaster::Postmaster;
-use crate::error::{Code, Error, Result};
+use super::spec::PostmasterSpec;
+use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::MajorVersion;
 
 /// How much of a statement an error shows.
@@ -24,6 +26,29 @@ pub struct Client {
     inner: postgres::Client,
     database: String,
     side: Side,
+}
+
+/// A role that does not exist is a mistake in the options, not a failure of the server.
+fn refused(spec: &PostmasterSpec, database: &str, error: &postgres::Error) -> Error {
+    let unknown_user = error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
+    let message = format!(
+        "could not connect to database \"{database}\" of the private {} server",
+        spec.installation.side
+    );
+    let code = if unknown_user {
+        Code::WrongUser
+    } else {
+        Code::Connection
+    };
+    let described = with_server_facts(Error::new(code, message), error)
+        .fact("user", &spec.user)
+        .fact("log", spec.log.display());
+    if unknown_user {
+        return described.remedy(Remedy::manual(
+            "give the name of the superuser that initdb made with --username (-U)",
+        ));
+    }
+    described
 }
 
 impl Client {
@@ -41,15 +66,7 @@ impl Client {
             // Notices must go somewhere other than the terminal.
             .notice_callback(|_| {})
             .connect(NoTls)
-            .map_err(|error| {
-                let message = format!(
-                    "could not connect to database \"{database}\" of the private {} server",
-                    spec.installation.side
-                );
-                with_server_facts(Error::new(Code::Connection, message), &error)
-                    .fact("user", &spec.user)
-                    .fact("log", spec.log.display())
-            })?;
+            .map_err(|error| refused(spec, database, &error))?;
         let side = spec.installation.side;
         let mut client = Client {
             inner,

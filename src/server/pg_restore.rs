@@ -54,7 +54,12 @@ impl PgRestore<'_> {
     }
 
     fn args(&self, major: MajorVersion) -> Vec<OsString> {
-        let mut args: Vec<OsString> = vec!["--exit-on-error".into(), "--no-password".into()];
+        let mut args: Vec<OsString> = vec![
+            "--exit-on-error".into(),
+            "--no-password".into(),
+            // The log says what is being done; progress is read from it.
+            "--verbose".into(),
+        ];
         if self.clean {
             args.push("--clean".into());
         }
@@ -117,7 +122,7 @@ mod tests {
             transactions: Transactions::Of(500),
             jobs: 1,
         };
-        let head = "--exit-on-error --no-password --clean --create";
+        let head = "--exit-on-error --no-password --verbose --clean --create";
         let tail = "--dbname=dbname='template1' /state/1.dump";
         assert_eq!(
             words(&restore, 17),
@@ -145,7 +150,7 @@ mod tests {
         };
         assert_eq!(
             words(&restore, 17),
-            "--exit-on-error --no-password --jobs=2 --use-list=/state/1.list --dbname=dbname='a' /state/1.dump"
+            "--exit-on-error --no-password --verbose --jobs=2 --use-list=/state/1.list --dbname=dbname='a' /state/1.dump"
         );
     }
 }
