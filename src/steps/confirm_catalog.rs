@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::context::CONTROL;
 use super::{Context, Phase, Step};
 use crate::error::{Code, Error, Remedy, Result};
 
@@ -17,17 +18,7 @@ impl Step for ConfirmCatalog {
     }
 
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
-        if cx.old_was_started()? {
-            return Err(Error::new(
-                Code::OldChanged,
-                "the old cluster was started after its catalog had been read",
-            )
-            .fact("data directory", cx.plan.old.data_dir.display())
-            .remedy(Remedy::manual(
-                "find out who started it, stop it, and run the cutover again: it reads the \
-                 catalog anew",
-            )));
-        }
+        not_started(cx)?;
         let prepared = cx.plan.old.data_dir.join("pg_twophase");
         let left = std::fs::read_dir(&prepared)
             .map_err(|e| Error::io(Code::NotReadable, "list", &prepared, &e))?
@@ -46,8 +37,31 @@ impl Step for ConfirmCatalog {
         Ok("nothing changed".to_owned())
     }
 
+    /// Nobody held old between the death of the process that looked and now. Where it has been
+    /// retired, nobody could have started it.
+    fn renew(&self, cx: &mut Context<'_>) -> Result<()> {
+        if cx.old_area()?.path(CONTROL)?.exists() {
+            not_started(cx)?;
+        }
+        Ok(())
+    }
+
     /// It only looked.
     fn undo(&self, _cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
         Ok(())
     }
+}
+
+fn not_started(cx: &Context<'_>) -> Result<()> {
+    if !cx.old_was_started()? {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::OldChanged,
+        "the old cluster was started after its catalog had been read",
+    )
+    .fact("data directory", cx.plan.old.data_dir.display())
+    .remedy(Remedy::manual(
+        "find out who started it, stop it, and run the cutover again: it reads the catalog anew",
+    )))
 }

@@ -212,13 +212,16 @@ impl<'a> Context<'a> {
             .ok_or_else(|| missing_server("old"))
     }
 
-    /// Stops the private old server, if one runs, and remembers its control file.
+    /// Stops the private old server, if one runs.
+    ///
+    /// Its control file changes by that. It is remembered by [`Self::remember_old_control`]
+    /// alone, and only when what was read is stored: otherwise the next cutover would believe
+    /// that it knows the catalog of a cluster nobody has looked at.
     pub fn stop_old_server(&mut self) -> Result<()> {
-        if let Some(server) = self.old_server.take() {
-            server.stop()?;
-            self.remember_old_control()?;
+        match self.old_server.take() {
+            Some(server) => server.stop(),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The private new server, started if it is not running; `fsync` counts for the start.
@@ -342,7 +345,8 @@ impl<'a> Context<'a> {
         ControlFile::read(&self.plan.old.data_dir)
     }
 
-    /// Writes down what old's control file is now, so that it is seen if anybody starts old.
+    /// Writes down what old's control file is now: the stored catalog is old's as long as the
+    /// file stays this.
     pub fn remember_old_control(&self) -> Result<()> {
         self.save(
             OLD_CONTROL,

@@ -53,6 +53,7 @@ impl Step for DumpOldSchema {
         cx.save_old_snapshot(&snapshot)?;
         cx.save(FINGERPRINT, &fingerprint)?;
         cx.stop_old_server()?;
+        cx.remember_old_control()?;
         Ok(format!("{} databases", databases.len()))
     }
 

@@ -44,6 +44,7 @@ impl Step for ReadFinalCatalog {
             return Err(error);
         }
         cx.save_old_snapshot(&snapshot)?;
+        cx.remember_old_control()?;
         Ok("old was started since prepare; its schema is the same".to_owned())
     }
 

@@ -35,9 +35,10 @@ impl Step for ReleaseNewCluster {
         Ok("new may be started".to_owned())
     }
 
-    /// Old is held again, because what follows on the way back still works on both.
+    /// The record goes last: until then it says what new must not have become.
     fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
-        cx.put_control_aside()
+        cx.put_control_aside()?;
+        cx.state.remove_file(RELEASED)
     }
 }
 
