@@ -5,6 +5,9 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod private;
+pub mod stock;
+pub mod tree;
+pub mod trip;
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs::{self, Permissions};
@@ -158,9 +161,13 @@ pub fn unique_cluster(installation: &str, initdb_options: &[&str]) -> Cluster {
 }
 
 fn place_for(installation: &str) -> Cluster {
+    place(&bindir(installation))
+}
+
+fn place(bindir: &Path) -> Cluster {
     let scratch = tempfile::Builder::new().prefix("pgm-").tempdir().unwrap();
     Cluster {
-        bindir: bindir(installation),
+        bindir: bindir.to_owned(),
         data: scratch.path().join("data"),
         scratch,
     }
@@ -168,6 +175,24 @@ fn place_for(installation: &str) -> Cluster {
 
 /// A template, made at most once for each installation and set of options.
 fn template(installation: &str, options: &[&str]) -> PathBuf {
+    let finished = shelf().join(format!(
+        "{installation}-{:016x}",
+        mark(installation, options)
+    ));
+    if !finished.is_dir() {
+        let draft = tempfile::tempdir_in(shelf()).unwrap();
+        let data = draft.path().join("data");
+        initdb(&bindir(installation), &data, options);
+        // Another test may have been faster; its template is as good.
+        if let Err(error) = fs::rename(&data, &finished) {
+            assert!(finished.is_dir(), "{error}");
+        }
+    }
+    finished
+}
+
+/// Where templates are kept.
+fn shelf() -> PathBuf {
     let shelf = std::env::temp_dir().join(format!("pgm-templates-{}", nix::unistd::geteuid()));
     let made = fs::DirBuilder::new()
         .mode(0o700)
@@ -181,23 +206,17 @@ fn template(installation: &str, options: &[&str]) -> PathBuf {
         "{}",
         shelf.display()
     );
+    shelf
+}
+
+/// Tells templates apart: by what they are made from, and by the build of the installation.
+fn mark(installation: &str, made_from: &[&str]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    options.hash(&mut hasher);
-    // Another build of the installation makes another template.
+    made_from.hash(&mut hasher);
     fs::read(toolchain().join(installation).join("stamp"))
         .unwrap_or_default()
         .hash(&mut hasher);
-    let finished = shelf.join(format!("{installation}-{:016x}", hasher.finish()));
-    if !finished.is_dir() {
-        let draft = tempfile::tempdir_in(&shelf).unwrap();
-        let data = draft.path().join("data");
-        initdb(&bindir(installation), &data, options);
-        // Another test may have been faster; its template is as good.
-        if let Err(error) = fs::rename(&data, &finished) {
-            assert!(finished.is_dir(), "{error}");
-        }
-    }
-    finished
+    hasher.finish()
 }
 
 fn initdb(bindir: &Path, data: &Path, options: &[&str]) {
@@ -263,7 +282,15 @@ impl Cluster {
             .arg(self.bindir.join("postgres"))
             .arg("-D")
             .arg(&self.data)
-            .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c"])
+            .args([
+                "-c",
+                "listen_addresses=",
+                "-c",
+                "fsync=off",
+                "-c",
+                "port=5432",
+                "-c",
+            ])
             .arg(sockets)
             .args(settings.iter().flat_map(|setting| ["-c", setting]))
             .current_dir("/")

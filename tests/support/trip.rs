@@ -1,0 +1,327 @@
+//! One migration on the command line: its places, the program, and what it said.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use super::{Cluster, bindir, program};
+
+/// Longer than any step of these tests takes.
+const LIMIT: Duration = Duration::from_secs(120);
+
+const JOURNAL: &str = "journal.jsonl";
+
+/// A migration of one old cluster into one new data directory.
+#[derive(Debug)]
+pub struct Trip {
+    /// Old's programs.
+    pub old_bindir: PathBuf,
+    /// New's programs.
+    pub new_bindir: PathBuf,
+    /// Old's data directory.
+    pub old: PathBuf,
+    /// New's data directory.
+    pub new: PathBuf,
+    /// `link` or `copy`.
+    pub mode: String,
+}
+
+/// What a command of the program left behind.
+#[derive(Debug)]
+pub struct Ran {
+    /// The exit status, or minus the signal it died of.
+    pub code: i32,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained about.
+    pub stderr: String,
+}
+
+/// A command that is still running.
+#[derive(Debug)]
+pub struct Underway {
+    child: Option<Child>,
+    state: PathBuf,
+    before: Vec<Value>,
+}
+
+impl Trip {
+    /// From this cluster to a data directory beside it.
+    pub fn new(old: &Cluster, new_installation: &str, mode: &str) -> Self {
+        Self {
+            old_bindir: old.bindir.clone(),
+            new_bindir: bindir(new_installation),
+            old: old.data.clone(),
+            new: old.scratch().join("new"),
+            mode: mode.to_owned(),
+        }
+    }
+
+    /// The state directory.
+    pub fn state(&self) -> PathBuf {
+        let mut path = self.new.clone().into_os_string();
+        path.push(".migration");
+        path.into()
+    }
+
+    /// A command on a migration that was begun.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = bare(words);
+        command.arg("-D").arg(&self.new);
+        command
+    }
+
+    /// A command that begins a migration.
+    pub fn first_command(&self, words: &[&str]) -> Command {
+        let mut command = self.command(words);
+        command
+            .arg(format!("--{}", self.mode))
+            .args(["-U", "postgres", "-j", "2", "-b"])
+            .arg(&self.old_bindir)
+            .arg("-B")
+            .arg(&self.new_bindir)
+            .arg("-d")
+            .arg(&self.old);
+        command
+    }
+
+    /// Runs `rollback`, `status` and the like to the end.
+    pub fn run(&self, words: &[&str]) -> Ran {
+        finish(self.command(words))
+    }
+
+    /// Runs `check`, `prepare` or `upgrade` to the end.
+    pub fn run_first(&self, words: &[&str]) -> Ran {
+        finish(self.first_command(words))
+    }
+
+    /// Prepares, which must succeed.
+    pub fn prepare(&self) {
+        self.run_first(&["prepare"]).demand(0);
+    }
+
+    /// Cuts over, which must succeed.
+    pub fn cutover(&self) {
+        self.run(&["cutover"]).demand(0);
+    }
+
+    /// Rolls back, which must succeed.
+    pub fn rollback(&self) {
+        self.run(&["rollback"]).demand(0);
+    }
+
+    /// Starts a command that is to be interrupted.
+    pub fn begin(&self, mut command: Command) -> Underway {
+        let before = self.journal();
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Underway {
+            child: Some(child),
+            state: self.state(),
+            before,
+        }
+    }
+
+    /// The standing, as `status --json` gives it.
+    pub fn demand_standing(&self, clause: &str) {
+        let ran = self.run(&["status"]);
+        ran.demand(0);
+        assert!(
+            ran.stdout.contains(clause),
+            "no \"{clause}\" in:\n{}",
+            ran.stdout
+        );
+    }
+
+    /// The lines of the journal.
+    pub fn journal(&self) -> Vec<Value> {
+        lines(&self.state().join(JOURNAL))
+    }
+
+    /// The events that were kept.
+    pub fn events(&self) -> Vec<Value> {
+        lines(&self.state().join("events.jsonl"))
+    }
+
+    /// Whether new's own pg_ctl can start it; if it can, it is stopped again.
+    pub fn new_starts(&self) -> Output {
+        starts(&self.new_bindir, &self.new)
+    }
+
+    /// Whether old's own pg_ctl can start it; if it can, it is stopped again.
+    pub fn old_starts(&self) -> Output {
+        starts(&self.old_bindir, &self.old)
+    }
+
+    /// The new cluster, to be used as any other, with access for everybody.
+    pub fn new_cluster(&self) -> Cluster {
+        let hba = self.new.join("pg_hba.conf");
+        fs::write(hba, "local all all trust\n").unwrap();
+        let mut cluster = super::place(&self.new_bindir);
+        cluster.data.clone_from(&self.new);
+        cluster
+    }
+}
+
+/// A command with nothing but these words.
+pub fn bare(words: &[&str]) -> Command {
+    let mut command = Command::new(program());
+    command
+        .args(words)
+        .current_dir("/")
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null());
+    for name in [
+        "PGUSER",
+        "PGDATAOLD",
+        "PGDATANEW",
+        "PGBINOLD",
+        "PGBINNEW",
+        "PGSOCKETDIR",
+    ] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs a command of the program to its end.
+pub fn finish(mut command: Command) -> Ran {
+    Ran::from(command.output().unwrap())
+}
+
+fn starts(bindir: &Path, data: &Path) -> Output {
+    let pg_ctl = |words: &[&str]| {
+        Command::new(bindir.join("pg_ctl"))
+            .args(words)
+            .args(["-w", "-t", "60", "-D"])
+            .arg(data)
+            .env("LC_ALL", "C")
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    };
+    let sockets = data.parent().unwrap().display();
+    let options = format!("-c listen_addresses= -c unix_socket_directories='{sockets}'");
+    let log = data.parent().unwrap().join("pg_ctl.log");
+    let started = pg_ctl(&["start", "-l", log.to_str().unwrap(), "-o", &options]);
+    if started.status.success() {
+        let stopped = pg_ctl(&["stop", "-m", "fast"]);
+        assert!(stopped.status.success(), "{stopped:?}");
+    }
+    started
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    // A line that is being written is not there yet.
+    text.lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        use std::os::unix::process::ExitStatusExt;
+        let signal = || -output.status.signal().unwrap_or_default();
+        Self {
+            code: output.status.code().unwrap_or_else(signal),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Ran {
+    /// Demands an exit status.
+    pub fn demand(&self, code: i32) -> &Self {
+        assert_eq!(self.code, code, "{}\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Demands an exit status and an error with this code that says all of this.
+    pub fn refused(&self, code: i32, error: &str, said: &[&str]) -> &Self {
+        self.demand(code);
+        let head = format!("error[{error}]: ");
+        for text in [&head[..]].iter().chain(said) {
+            assert!(
+                self.stderr.contains(text),
+                "no {text:?} in:\n{}",
+                self.stderr
+            );
+        }
+        self
+    }
+}
+
+impl Underway {
+    /// Waits until the journal has a line of this kind about this step, written by this run.
+    ///
+    /// `false` if the command ended before.
+    pub fn reaches(&mut self, kind: &str, step: &str) -> bool {
+        let started = Instant::now();
+        loop {
+            let ended = self.child.as_mut().unwrap().try_wait().unwrap().is_some();
+            if self
+                .written()
+                .iter()
+                .any(|line| line["record"]["kind"] == kind && line["record"]["step"] == step)
+            {
+                return true;
+            }
+            if ended {
+                return false;
+            }
+            assert!(started.elapsed() < LIMIT, "{step} is not reached");
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    /// What it has written; a new migration begins a new journal.
+    fn written(&self) -> Vec<Value> {
+        let mut lines = lines(&self.state.join(JOURNAL));
+        if lines.first() == self.before.first() {
+            lines.drain(..self.before.len().min(lines.len()));
+        }
+        lines
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        let id = self.child.as_ref().unwrap().id();
+        Pid::from_raw(i32::try_from(id).unwrap())
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).unwrap();
+    }
+
+    /// Kills it, as a power cut would.
+    pub fn kill(mut self) {
+        self.signal(Signal::SIGKILL);
+        self.child.take().unwrap().wait().unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Ran {
+        Ran::from(self.child.take().unwrap().wait_with_output().unwrap())
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The way back, from every state, on a small real cluster.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use support::as_server_user;
+use support::stock::{Stock, dump, stock};
+use support::tree::{self, Tree};
+use support::trip::Trip;
+
+const OLD: &str = "old-14";
+const NEW: &str = "new-17";
+const MODES: [&str; 2] = ["link", "copy"];
+
+/// An old cluster, the way from it, and what must be there again after a way back.
+struct Case {
+    stock: Stock,
+    trip: Trip,
+    before: Tree,
+}
+
+impl Case {
+    fn new(mode: &str) -> Self {
+        let stock = stock(OLD);
+        let trip = Trip::new(&stock.cluster, NEW, mode);
+        let before = kept(&stock);
+        Self {
+            stock,
+            trip,
+            before,
+        }
+    }
+
+    /// Files, settings and links of old are what they were, and nothing of new is left.
+    fn demand_untouched(&self, after: &str) {
+        tree::demand_same(after, &self.before, &kept(&self.stock));
+        assert!(!self.trip.new.exists(), "{after}: new is still there");
+    }
+
+    /// The same, and old serves what it served before.
+    fn demand_back(&self, after: &str) {
+        self.trip.demand_standing("everything was undone");
+        self.demand_untouched(after);
+        let started = self.trip.old_starts();
+        assert!(started.status.success(), "{after}: {started:?}");
+        let server = self.stock.cluster.start();
+        demand_same_text(&self.stock.dump, &dump(&self.stock.cluster));
+        server.stop();
+    }
+
+    /// New serves this schema and these rows.
+    fn demand_arrived(&self, wanted: &str) {
+        let new = self.trip.new_cluster();
+        let server = new.start();
+        let served = dump(&new);
+        server.stop();
+        demand_same_text(wanted, &served);
+    }
+
+    fn demand_prepared(&self) {
+        self.trip.demand_standing("waits for the cutover");
+    }
+}
+
+fn kept(stock: &Stock) -> Tree {
+    let mut tree = tree::kept(&stock.cluster.data);
+    tree.extend(tree::kept(&stock.space));
+    tree
+}
+
+fn demand_same_text(wanted: &str, found: &str) {
+    let same = wanted
+        .lines()
+        .zip(found.lines())
+        .take_while(|(a, b)| a == b);
+    let from = same.count().saturating_sub(3);
+    let part = |text: &str| {
+        text.lines()
+            .skip(from)
+            .take(8)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    assert!(
+        wanted == found,
+        "{}\n--- became\n{}",
+        part(wanted),
+        part(found)
+    );
+}
+
+#[test]
+fn old_is_what_it_was_after_prepare_and_after_the_cutover() {
+    as_server_user(
+        "old_is_what_it_was_after_prepare_and_after_the_cutover",
+        || {
+            for mode in MODES {
+                let case = Case::new(mode);
+                case.trip.prepare();
+                case.demand_prepared();
+                case.trip.rollback();
+                case.demand_untouched("rollback after prepare");
+                // Twice is once.
+                case.trip.rollback();
+                case.demand_untouched("the second rollback");
+
+                case.trip.prepare();
+                case.trip.cutover();
+                case.trip.demand_standing("is complete and may be started");
+                case.trip.rollback();
+                case.demand_back("rollback after the cutover");
+            }
+        },
+    );
+}
+
+/// Killed where the journal says so, rolled back, and old is what it was.
+#[test]
+fn old_is_what_it_was_after_a_killed_prepare() {
+    as_server_user("old_is_what_it_was_after_a_killed_prepare", || {
+        let case = Case::new("link");
+        for (kind, step) in [
+            ("step_intended", "create-new-cluster"),
+            ("step_intended", "dump-old-schema"),
+            ("step_done", "dump-old-schema"),
+            ("step_intended", "seed-transaction-state"),
+            ("step_intended", "restore-globals"),
+            ("step_intended", "restore-schemas"),
+            ("step_intended", "freeze-new-catalogs"),
+            ("step_intended", "set-horizons"),
+            ("step_intended", "place-files"),
+        ] {
+            let command = case.trip.first_command(&["prepare"]);
+            let mut underway = case.trip.begin(command);
+            assert!(underway.reaches(kind, step), "{step}");
+            underway.kill();
+            case.trip.demand_standing("half built");
+            case.trip.rollback();
+            case.demand_untouched(step);
+        }
+        case.demand_back("nine killed prepares");
+    });
+}
+
+/// Prepare begins anew, and what it makes then is whole.
+#[test]
+fn a_killed_prepare_is_resumed() {
+    as_server_user("a_killed_prepare_is_resumed", || {
+        let case = Case::new("link");
+        let command = case.trip.first_command(&["prepare"]);
+        let mut underway = case.trip.begin(command);
+        assert!(underway.reaches("step_intended", "restore-schemas"));
+        underway.kill();
+        let mut underway = case.trip.begin(case.trip.command(&["resume"]));
+        assert!(underway.reaches("step_intended", "place-files"));
+        underway.kill();
+        case.trip.run(&["resume"]).demand(0);
+        case.demand_prepared();
+        case.trip.cutover();
+        case.trip.run(&["verify"]).demand(0);
+        case.demand_arrived(&case.stock.dump);
+    });
+}
+
+/// Killed where the journal says so, in both modes: either way out is open, and both are right.
+#[test]
+fn both_ways_are_open_after_a_killed_cutover_by_link() {
+    as_server_user("both_ways_are_open_after_a_killed_cutover_by_link", || {
+        killed_cutovers(
+            "link",
+            &[
+                ("step_intended", "read-final-catalog", Way::Back),
+                ("step_intended", "stop-old-server", Way::On),
+                ("step_intended", "carry-transaction-state", Way::Back),
+                ("step_intended", "transfer-files", Way::On),
+                ("step_intended", "retire-old-control", Way::Back),
+                ("step_done", "retire-old-control", Way::On),
+                ("step_intended", "release-new-cluster", Way::Back),
+            ],
+        );
+    });
+}
+
+#[test]
+fn both_ways_are_open_after_a_killed_cutover_by_copy() {
+    as_server_user("both_ways_are_open_after_a_killed_cutover_by_copy", || {
+        killed_cutovers(
+            "copy",
+            &[
+                ("step_intended", "carry-transaction-state", Way::On),
+                ("step_intended", "transfer-files", Way::Back),
+                ("step_intended", "transfer-files", Way::On),
+                ("step_done", "verify-new-cluster", Way::Back),
+                ("step_intended", "release-new-cluster", Way::On),
+            ],
+        );
+    });
+}
+
+/// What is done after the program has been killed.
+enum Way {
+    Back,
+    On,
+}
+
+fn killed_cutovers(mode: &str, moments: &[(&str, &str, Way)]) {
+    let case = Case::new(mode);
+    for (kind, step, way) in moments {
+        case.trip.prepare();
+        let mut underway = case.trip.begin(case.trip.command(&["cutover"]));
+        assert!(underway.reaches(kind, step), "{step}");
+        underway.kill();
+        case.trip.demand_standing("resume or roll back");
+        match way {
+            Way::Back => {}
+            Way::On => {
+                case.trip.run(&["resume"]).demand(0);
+                case.trip.demand_standing("is complete and may be started");
+                case.trip.run(&["verify"]).demand(0);
+            }
+        }
+        case.trip.rollback();
+        case.demand_untouched(step);
+    }
+    case.trip.prepare();
+    case.trip.cutover();
+    case.demand_arrived(&case.stock.dump);
+    if mode == "copy" {
+        case.trip
+            .run(&["rollback", "--discard-new-writes"])
+            .demand(0);
+        case.demand_back("killed cutovers");
+    }
+}
+
+/// Rows change, the catalog does not: they arrive, whatever became of the files.
+const NEW_ROWS: [&str; 12] = [
+    "INSERT INTO items (story) SELECT repeat('late ', 900) FROM generate_series(1, 40)",
+    "UPDATE items SET feeling = 'calm' WHERE id % 3 = 0",
+    "DELETE FROM elsewhere WHERE id < 20",
+    "TRUNCATE moved",
+    "INSERT INTO moved SELECT generate_series(1, 700)",
+    "UPDATE scratchpad SET note = 'later' WHERE id > 100",
+    "VACUUM FULL elsewhere",
+    "REINDEX TABLE items",
+    "SELECT lo_put(800002, 3, repeat('grown', 2000)::bytea)",
+    "SELECT nextval('items_id_seq') FROM generate_series(1, 100)",
+    "BEGIN; DELETE FROM items; ROLLBACK",
+    "VACUUM items",
+];
+
+#[test]
+fn rows_written_between_prepare_and_cutover_arrive() {
+    as_server_user("rows_written_between_prepare_and_cutover_arrive", || {
+        for mode in MODES {
+            let case = Case::new(mode);
+            case.trip.prepare();
+            let served = write_rows(&case);
+            case.trip.cutover();
+            case.trip.run(&["verify"]).demand(0);
+            case.demand_arrived(&served);
+        }
+    });
+}
+
+/// What old serves after more rows were written.
+fn write_rows(case: &Case) -> String {
+    let server = case.stock.cluster.start();
+    let mut app = server.connect("app");
+    for statement in NEW_ROWS {
+        app.batch_execute(statement).unwrap();
+    }
+    drop(app);
+    let served = dump(&case.stock.cluster);
+    server.stop();
+    served
+}
+
+#[test]
+fn a_changed_schema_ends_the_cutover_and_is_not_forgotten() {
+    as_server_user(
+        "a_changed_schema_ends_the_cutover_and_is_not_forgotten",
+        || {
+            for mode in MODES {
+                let case = Case::new(mode);
+                case.trip.prepare();
+                let server = case.stock.cluster.start();
+                server.sql("app", "CREATE TABLE late AS SELECT 1 AS id");
+                server.stop();
+                for _ in 0..2 {
+                    let ran = case.trip.run(&["cutover"]);
+                    ran.refused(
+                        3,
+                        "PGM-6001",
+                        &["the schema of the old cluster changed", "database app"],
+                    );
+                    assert!(!ran.stderr.contains("database postgres"), "{}", ran.stderr);
+                    case.demand_prepared();
+                }
+                let started = case.trip.old_starts();
+                assert!(started.status.success(), "{started:?}");
+                // What the refusal says to do works.
+                case.trip.rollback();
+                case.trip.prepare();
+                let server = case.stock.cluster.start();
+                let served = dump(&case.stock.cluster);
+                server.stop();
+                case.trip.cutover();
+                assert!(served.contains("CREATE TABLE public.late"));
+                case.demand_arrived(&served);
+            }
+        },
+    );
+}
+
+/// The process that held old is dead, and so old can be started in the middle of the cutover.
+#[test]
+fn rows_written_after_a_killed_cutover_are_noticed() {
+    as_server_user("rows_written_after_a_killed_cutover_are_noticed", || {
+        let case = Case::new("copy");
+        case.trip.prepare();
+        let mut underway = case.trip.begin(case.trip.command(&["cutover"]));
+        assert!(underway.reaches("step_done", "verify-new-cluster"));
+        underway.kill();
+        let served = write_rows(&case);
+        case.trip.run(&["resume"]).refused(
+            5,
+            "PGM-2010",
+            &["the old cluster was started after its catalog had been read"],
+        );
+        case.demand_prepared();
+        case.trip.cutover();
+        case.demand_arrived(&served);
+    });
+}
