@@ -6,9 +6,12 @@ server_user=pgmtest
 
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 
-# Without asking: where sudo wants a password, the caller says what it needed.
+# Where nobody is there to be asked for a password, the caller says what it needed.
 as_root() {
-    if ((EUID == 0)); then "$@"; else sudo -n "$@"; fi
+    if ((EUID == 0)); then "$@"
+    elif [[ -t 2 ]]; then sudo "$@"
+    else sudo -n "$@"
+    fi
 }
 
 need_server_user() {
