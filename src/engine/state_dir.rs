@@ -43,6 +43,7 @@ impl StateDir {
                 standing => return Err(unfinished(path, standing)),
             }
         }
+        refuse_strangers(&area)?;
         clean(&area, &["lock"])?;
         area.create_dir("logs", 0o700)?;
         Ok(Self { area, _lock: lock })
@@ -128,6 +129,56 @@ fn read_plan(area: &Area) -> Result<Plan> {
     serde_json::from_value(value).map_err(|e| unknown(&e))
 }
 
+/// Everything this program ever puts into a state directory; a file being written has a dot
+/// before its name and a suffix behind it.
+fn is_ours(name: &str) -> bool {
+    const NAMES: [&str; 16] = [
+        "lock",
+        "journal.jsonl",
+        "plan.json",
+        "events.jsonl",
+        "report.txt",
+        "logs",
+        "dump",
+        "adopted",
+        "adopted.whole",
+        "new-pg_control",
+        "old-control.json",
+        "old-snapshot.json",
+        "new-snapshot.json",
+        "new-catalogs.json",
+        "fingerprint.json",
+        "released-control.json",
+    ];
+    let plain = name
+        .strip_prefix('.')
+        .and_then(|name| name.strip_suffix(".pgm_new"));
+    let name = plain.unwrap_or(name);
+    NAMES.contains(&name)
+}
+
+/// A directory that holds anything else is somebody's, named by mistake: nothing in it may be
+/// removed.
+fn refuse_strangers(area: &Area) -> Result<()> {
+    let root = area.root();
+    let unreadable = |e: &std::io::Error| Error::io(Code::NotReadable, "list", root, e);
+    for entry in std::fs::read_dir(root).map_err(|e| unreadable(&e))? {
+        let name = entry.map_err(|e| unreadable(&e))?.file_name();
+        if !name.to_str().is_some_and(is_ours) {
+            return Err(Error::new(
+                Code::StateForeign,
+                "the directory given for the state of the migration holds something else",
+            )
+            .fact("directory", root.display())
+            .fact("holds", name.to_string_lossy())
+            .remedy(Remedy::manual(
+                "give an absent or empty directory with --state-dir",
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn clean(area: &Area, kept: &[&str]) -> Result<()> {
     let root = area.root();
     let entries =
@@ -161,4 +212,28 @@ fn unfinished(path: &Path, standing: Standing) -> Error {
     .remedy(Remedy::manual(
         "see pg_migrator status; resume it or roll it back",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_of_somebody_else_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("thesis.tex"), "years of work").unwrap();
+        let error = StateDir::create(dir.path()).err().unwrap();
+        assert_eq!(error.code(), Code::StateForeign);
+        assert!(dir.path().join("thesis.tex").exists());
+    }
+
+    #[test]
+    fn what_a_killed_run_left_before_its_journal_is_cleaned() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        drop(StateDir::create(&state).unwrap());
+        std::fs::write(state.join(".plan.json.pgm_new"), "{").unwrap();
+        drop(StateDir::create(&state).unwrap());
+        assert!(!state.join(".plan.json.pgm_new").exists());
+    }
 }
