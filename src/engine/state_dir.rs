@@ -36,6 +36,7 @@ impl StateDir {
     pub fn create(path: &Path) -> Result<Self> {
         let area = Area::new(path)?;
         area.create_dir("", 0o700)?;
+        refuse_strangers(&area)?;
         let lock = Lock::acquire(&area)?;
         if let Some(state) = Journal::read(&area)? {
             match state.standing() {
@@ -43,7 +44,6 @@ impl StateDir {
                 standing => return Err(unfinished(path, standing)),
             }
         }
-        refuse_strangers(&area)?;
         clean(&area, &["lock"])?;
         area.create_dir("logs", 0o700)?;
         Ok(Self { area, _lock: lock })
