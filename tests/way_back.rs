@@ -5,90 +5,10 @@
 mod support;
 
 use support::as_server_user;
-use support::stock::{Stock, dump, stock};
-use support::tree::{self, Tree};
-use support::trip::Trip;
+use support::case::Case;
+use support::stock::dump;
 
-const OLD: &str = "old-14";
-const NEW: &str = "new-17";
 const MODES: [&str; 2] = ["link", "copy"];
-
-/// An old cluster, the way from it, and what must be there again after a way back.
-struct Case {
-    stock: Stock,
-    trip: Trip,
-    before: Tree,
-}
-
-impl Case {
-    fn new(mode: &str) -> Self {
-        let stock = stock(OLD);
-        let trip = Trip::new(&stock.cluster, NEW, mode);
-        let before = kept(&stock);
-        Self {
-            stock,
-            trip,
-            before,
-        }
-    }
-
-    /// Files, settings and links of old are what they were, and nothing of new is left.
-    fn demand_untouched(&self, after: &str) {
-        tree::demand_same(after, &self.before, &kept(&self.stock));
-        assert!(!self.trip.new.exists(), "{after}: new is still there");
-    }
-
-    /// The same, and old serves what it served before.
-    fn demand_back(&self, after: &str) {
-        self.trip.demand_standing("everything was undone");
-        self.demand_untouched(after);
-        let started = self.trip.old_starts();
-        assert!(started.status.success(), "{after}: {started:?}");
-        let server = self.stock.cluster.start();
-        demand_same_text(&self.stock.dump, &dump(&self.stock.cluster));
-        server.stop();
-    }
-
-    /// New serves this schema and these rows.
-    fn demand_arrived(&self, wanted: &str) {
-        let new = self.trip.new_cluster();
-        let server = new.start();
-        let served = dump(&new);
-        server.stop();
-        demand_same_text(wanted, &served);
-    }
-
-    fn demand_prepared(&self) {
-        self.trip.demand_standing("waits for the cutover");
-    }
-}
-
-fn kept(stock: &Stock) -> Tree {
-    let mut tree = tree::kept(&stock.cluster.data);
-    tree.extend(tree::kept(&stock.space));
-    tree
-}
-
-fn demand_same_text(wanted: &str, found: &str) {
-    let same = wanted
-        .lines()
-        .zip(found.lines())
-        .take_while(|(a, b)| a == b);
-    let from = same.count().saturating_sub(3);
-    let part = |text: &str| {
-        text.lines()
-            .skip(from)
-            .take(8)
-            .collect::<Vec<_>>()
-            .join("\n")
-    };
-    assert!(
-        wanted == found,
-        "{}\n--- became\n{}",
-        part(wanted),
-        part(found)
-    );
-}
 
 #[test]
 fn old_is_what_it_was_after_prepare_and_after_the_cutover() {

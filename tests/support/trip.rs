@@ -267,20 +267,25 @@ impl Underway {
     ///
     /// `false` if the command ended before.
     pub fn reaches(&mut self, kind: &str, step: &str) -> bool {
+        self.writes(|record| record["kind"] == kind && record["step"] == step)
+    }
+
+    /// The same for a milestone.
+    pub fn reaches_milestone(&mut self, milestone: &str) -> bool {
+        self.writes(|record| record["milestone"] == milestone)
+    }
+
+    fn writes(&mut self, wanted: impl Fn(&Value) -> bool) -> bool {
         let started = Instant::now();
         loop {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap().is_some();
-            if self
-                .written()
-                .iter()
-                .any(|line| line["record"]["kind"] == kind && line["record"]["step"] == step)
-            {
+            if self.written().iter().any(|line| wanted(&line["record"])) {
                 return true;
             }
             if ended {
                 return false;
             }
-            assert!(started.elapsed() < LIMIT, "{step} is not reached");
+            assert!(started.elapsed() < LIMIT, "the journal does not say so");
             std::thread::sleep(Duration::from_micros(200));
         }
     }

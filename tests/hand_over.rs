@@ -1,0 +1,298 @@
+//! When which cluster may be started, and what is left when old is given up.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use nix::sys::signal::Signal;
+use support::as_server_user;
+use support::case::Case;
+use support::tree;
+use support::trip::Trip;
+
+/// A server that must not have started, for a reason that is in its log.
+fn demand_refused(case: &Case, started: &Output, reason: &str) {
+    assert!(!started.status.success(), "{started:?}");
+    let log = fs::read_to_string(case.stock.cluster.scratch().join("pg_ctl.log")).unwrap();
+    assert!(log.contains(reason), "no {reason:?} in:\n{log}");
+}
+
+fn demand_started(started: &Output) {
+    assert!(started.status.success(), "{started:?}");
+}
+
+#[test]
+fn neither_cluster_can_be_started_by_accident() {
+    as_server_user("neither_cluster_can_be_started_by_accident", || {
+        let case = Case::new("link");
+        let trip = &case.trip;
+        trip.prepare();
+        demand_refused(&case, &trip.new_starts(), "global/pg_control");
+        demand_started(&trip.old_starts());
+
+        let frozen = frozen_cutover(trip, "transfer-files");
+        demand_refused(&case, &trip.new_starts(), "global/pg_control");
+        demand_refused(&case, &trip.old_starts(), "postmaster.pid");
+        frozen.signal(Signal::SIGCONT);
+        frozen.wait().demand(0);
+
+        let last = trip.old.join("global/pg_control");
+        demand_refused(&case, &trip.old_starts(), last.to_str().unwrap());
+        assert!(last.with_extension("old").exists());
+        demand_started(&trip.new_starts());
+    });
+}
+
+/// A cutover that stands still in the middle of a step, as long as that is wanted.
+fn frozen_cutover(trip: &Trip, step: &str) -> support::trip::Underway {
+    for _ in 0..20 {
+        let mut underway = trip.begin(trip.command(&["cutover"]));
+        assert!(underway.reaches("step_intended", step));
+        underway.signal(Signal::SIGSTOP);
+        let last = trip.journal().last().unwrap()["record"].clone();
+        if last["kind"] == "step_intended" && last["step"] == step {
+            return underway;
+        }
+        // It was faster than the signal.
+        underway.signal(Signal::SIGCONT);
+        underway.wait().demand(0);
+        trip.rollback();
+        trip.prepare();
+    }
+    panic!("{step} is always over before a signal comes");
+}
+
+#[test]
+fn by_link_the_way_back_ends_when_new_is_started() {
+    as_server_user("by_link_the_way_back_ends_when_new_is_started", || {
+        let case = Case::new("link");
+        let trip = &case.trip;
+        trip.prepare();
+        trip.cutover();
+        let status = trip.run(&["status"]).stdout;
+        assert!(status.contains("pg_migrator rollback"), "{status}");
+        demand_started(&trip.new_starts());
+        trip.demand_standing("the new cluster has been started");
+        for words in [&["rollback"][..], &["rollback", "--discard-new-writes"]] {
+            trip.run(words).refused(
+                4,
+                "PGM-2008",
+                &[
+                    "has written to the files it shares with old",
+                    "mode",
+                    "link",
+                ],
+            );
+        }
+        let status = trip.run(&["status"]).stdout;
+        assert!(!status.contains("pg_migrator rollback"), "{status}");
+        assert!(status.contains("pg_migrator finalize"), "{status}");
+        let last = trip.old.join("global/pg_control");
+        demand_refused(&case, &trip.old_starts(), last.to_str().unwrap());
+        case.demand_arrived(&case.stock.dump);
+    });
+}
+
+#[test]
+fn by_copy_the_way_back_costs_what_was_written_to_new() {
+    as_server_user("by_copy_the_way_back_costs_what_was_written_to_new", || {
+        let case = Case::new("copy");
+        let trip = &case.trip;
+        trip.prepare();
+        trip.cutover();
+        let new = trip.new_cluster();
+        let server = new.start();
+        server.sql("app", "INSERT INTO elsewhere VALUES (9999, 'in new')");
+        trip.run(&["rollback", "--discard-new-writes"]).refused(
+            4,
+            "PGM-1204",
+            &[
+                "a server is running in the new data directory",
+                "pg_ctl stop",
+            ],
+        );
+        trip.run(&["finalize"]).refused(4, "PGM-2007", &["--yes"]);
+        server.stop();
+        trip.run(&["rollback"]).refused(
+            4,
+            "PGM-2008",
+            &[
+                "rows written to it since then would be lost",
+                "--discard-new-writes",
+            ],
+        );
+        case.demand_arrived(&new_dump(&case));
+        trip.run(&["rollback", "--discard-new-writes"]).demand(0);
+        case.demand_back("rollback of a started new cluster");
+    });
+}
+
+fn new_dump(case: &Case) -> String {
+    let added = "9999\tin new";
+    let last = "300\tnote 300";
+    case.stock.dump.replace(last, &format!("{last}\n{added}"))
+}
+
+#[test]
+fn finalize_removes_old_and_nothing_else() {
+    as_server_user("finalize_removes_old_and_nothing_else", || {
+        for mode in ["link", "copy"] {
+            let case = Case::new(mode);
+            let trip = &case.trip;
+            let scratch = case.stock.cluster.scratch();
+            let wal = scratch.join("wal");
+            fs::rename(trip.old.join("pg_wal"), &wal).unwrap();
+            symlink(&wal, trip.old.join("pg_wal")).unwrap();
+            fs::write(case.stock.space.join("not of a server"), "stays").unwrap();
+
+            trip.prepare();
+            trip.run(&["finalize", "--yes"])
+                .refused(4, "PGM-2006", &["nothing to finalize"]);
+            trip.cutover();
+            let before = tree::whole(scratch);
+            trip.run(&["finalize", "--yes"]).refused(
+                4,
+                "PGM-2009",
+                &["the new cluster has never been started"],
+            );
+            // Apart from what says that it was refused.
+            let after = tree::whole(scratch).into_iter();
+            let state = trip.state();
+            let outside: tree::Tree = after
+                .filter(|(path, _)| !path.starts_with(&state))
+                .collect();
+            let before = before
+                .into_iter()
+                .filter(|(path, _)| !path.starts_with(&state))
+                .collect();
+            tree::demand_same("a refused finalize", &before, &outside);
+
+            demand_started(&trip.new_starts());
+            trip.run(&["finalize"]).refused(
+                4,
+                "PGM-2007",
+                &["finalize was not confirmed", "--yes"],
+            );
+            let kept: BTreeMap<PathBuf, String> = bytes_outside_old(&case, &wal);
+            trip.run(&["finalize", "--yes"]).demand(0);
+            assert!(!trip.old.exists());
+            assert!(wal.is_dir() && fs::read_dir(&wal).unwrap().next().is_none());
+            assert_eq!(names(&trip.state()), ["events.jsonl", "report.txt"]);
+            assert_eq!(bytes_outside_old(&case, &wal), kept);
+            let folders = names(&case.stock.space);
+            assert_eq!(folders.len(), 2, "{folders:?}");
+            assert!(folders[0].starts_with("PG_17_"), "{folders:?}");
+            trip.run(&["status"])
+                .refused(4, "PGM-2001", &["there is no migration here"]);
+            trip.run(&["rollback"]).refused(4, "PGM-2001", &[]);
+            trip.run(&["log"]).demand(0);
+            case.demand_arrived(&case.stock.dump);
+        }
+    });
+}
+
+/// Everything beside old and the state directory.
+fn bytes_outside_old(case: &Case, wal: &Path) -> BTreeMap<PathBuf, String> {
+    let mut all = tree::contents(case.stock.cluster.scratch());
+    all.retain(|path, _| {
+        !path.starts_with(&case.trip.old)
+            && !path.starts_with(wal)
+            && !path.starts_with(case.trip.state())
+            && !path.to_str().unwrap().contains("/space/PG_14_")
+    });
+    all
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_killed_finalize_goes_on() {
+    as_server_user("a_killed_finalize_goes_on", || {
+        let case = Case::new("link");
+        let trip = &case.trip;
+        trip.prepare();
+        trip.cutover();
+        demand_started(&trip.new_starts());
+        let mut underway = trip.begin(trip.command(&["finalize", "--yes"]));
+        assert!(underway.reaches_milestone("finalizing"));
+        underway.kill();
+        if trip.state().join("journal.jsonl").exists() {
+            trip.demand_standing("cannot be undone");
+            trip.run(&["rollback"])
+                .refused(4, "PGM-2008", &["given up by finalize"]);
+            trip.run(&["finalize", "--yes"]).demand(0);
+        }
+        assert!(!trip.old.exists());
+        assert_eq!(names(&case.stock.space).len(), 1);
+        assert_eq!(names(&trip.state()), ["events.jsonl", "report.txt"]);
+        case.demand_arrived(&case.stock.dump);
+    });
+}
+
+#[test]
+fn a_cluster_that_was_adopted_is_given_back() {
+    as_server_user("a_cluster_that_was_adopted_is_given_back", || {
+        let case = Case::new("link");
+        let trip = &case.trip;
+        let adopted = support::unique_cluster("new-17", &[]);
+        adopted.configure("port = 6432\nlisten_addresses = ''");
+        fs::rename(&adopted.data, &trip.new).unwrap();
+        let before = as_made(&trip.new);
+        trip.prepare();
+        assert_ne!(as_made(&trip.new), before);
+        trip.rollback();
+        assert_eq!(as_made(&trip.new), before);
+
+        for step in ["create-new-cluster", "set-horizons"] {
+            let mut underway = trip.begin(trip.first_command(&["prepare"]));
+            assert!(underway.reaches("step_intended", step));
+            underway.kill();
+            trip.rollback();
+            assert_eq!(as_made(&trip.new), before);
+        }
+
+        trip.prepare();
+        trip.cutover();
+        let conf = fs::read_to_string(trip.new.join("postgresql.conf")).unwrap();
+        assert!(conf.contains("port = 6432"));
+        trip.rollback();
+        assert_eq!(as_made(&trip.new), before);
+        demand_started(&trip.new_starts());
+        demand_started(&trip.old_starts());
+    });
+}
+
+/// What whoever made a cluster sees of it.
+fn as_made(dir: &Path) -> BTreeMap<PathBuf, (String, u32)> {
+    let entries = tree::whole(dir).into_iter();
+    entries
+        .map(|(path, entry)| (path, (entry.what, entry.mode)))
+        .collect()
+}
+
+#[test]
+fn an_empty_directory_is_given_back_empty() {
+    as_server_user("an_empty_directory_is_given_back_empty", || {
+        let case = Case::new("copy");
+        fs::create_dir(&case.trip.new).unwrap();
+        fs::set_permissions(&case.trip.new, fs::Permissions::from_mode(0o700)).unwrap();
+        let before = as_made(&case.trip.new);
+        case.trip.prepare();
+        case.trip.cutover();
+        case.trip.rollback();
+        assert_eq!(as_made(&case.trip.new), before);
+    });
+}
