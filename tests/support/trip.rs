@@ -119,8 +119,8 @@ impl Trip {
     pub fn begin(&self, mut command: Command) -> Underway {
         let before = self.journal();
         let child = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         Underway {

@@ -1,0 +1,129 @@
+//! The program started by root: it works as the owner of old, from the first act on.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::trip::{Trip, bare, finish};
+use support::{SERVER_USER, bindir};
+
+/// Everything below belongs to this user.
+fn demand_owned(dir: &Path, owner: u32) {
+    for entry in walkdir::WalkDir::new(dir) {
+        let entry = entry.unwrap();
+        assert_eq!(
+            entry.metadata().unwrap().uid(),
+            owner,
+            "{}",
+            entry.path().display()
+        );
+    }
+}
+
+/// Runs one of PostgreSQL's programs as the owner of the clusters.
+fn as_owner(program: PathBuf, words: &[&str]) {
+    let mut command = if nix::unistd::geteuid().is_root() {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid", SERVER_USER, "--regid", SERVER_USER])
+            .arg("--clear-groups")
+            .arg(program);
+        command
+    } else {
+        Command::new(program)
+    };
+    let output = command
+        .args(words)
+        .env("LC_ALL", "C")
+        .current_dir("/")
+        .output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn root_works_as_the_owner_of_old() {
+    let place = tempfile::Builder::new().prefix("pgm-").tempdir().unwrap();
+    if nix::unistd::geteuid().is_root() {
+        let user = nix::unistd::User::from_name(SERVER_USER).unwrap().unwrap();
+        chown(
+            place.path(),
+            Some(user.uid.as_raw()),
+            Some(user.gid.as_raw()),
+        )
+        .unwrap();
+    }
+    let owner = fs::metadata(place.path()).unwrap().uid();
+    let data = place.path().join("data");
+    let trip = Trip {
+        old_bindir: bindir("old-13"),
+        new_bindir: bindir("new-18"),
+        new: place.path().join("new"),
+        mode: "link".to_owned(),
+        old: data.clone(),
+    };
+    let initdb = trip.old_bindir.join("initdb");
+    let words = ["-U", "postgres", "-A", "trust", "-N", "-E", "UTF8"];
+    let target = ["--locale=C", "-D", data.to_str().unwrap()];
+    as_owner(initdb, &[&words[..], &target].concat());
+
+    trip.run_first(&["check"]).demand(0);
+    demand_owned(place.path(), owner);
+    trip.prepare();
+    trip.cutover();
+    trip.run(&["status"]).demand(0);
+    demand_owned(place.path(), owner);
+    trip.rollback();
+    trip.run_first(&["upgrade", "--yes"]).demand(0);
+    demand_owned(place.path(), owner);
+    let pg_ctl = trip.new_bindir.join("pg_ctl");
+    let new = trip.new.to_str().unwrap();
+    let options = format!(
+        "-c listen_addresses= -c unix_socket_directories={}",
+        place.path().display()
+    );
+    let log = place.path().join("log");
+    let start = ["-w", "-o", &options, "-l", log.to_str().unwrap(), "start"];
+    as_owner(pg_ctl.clone(), &[&["-D", new][..], &start].concat());
+    as_owner(pg_ctl, &["-D", new, "-w", "-m", "fast", "stop"]);
+    trip.run(&["finalize", "--yes"]).demand(0);
+    demand_owned(place.path(), owner);
+    assert!(!data.exists());
+}
+
+#[test]
+fn data_of_root_is_refused() {
+    if !nix::unistd::geteuid().is_root() {
+        // Something of root's is everywhere; that it is no data directory is not looked at.
+        let mut command = bare(&["check", "-d", "/", "-b", "/usr/bin", "-B", "/usr/bin"]);
+        command.env("HOME", "/");
+        let ran = finish(command);
+        assert_eq!(ran.code, 4, "{}", ran.stderr);
+        return;
+    }
+    let place = tempfile::Builder::new().prefix("pgm-").tempdir().unwrap();
+    let data = place.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::create_dir(data.join("global")).unwrap();
+    fs::write(data.join("PG_VERSION"), "14\n").unwrap();
+    let trip = Trip {
+        old_bindir: bindir("old-14"),
+        new_bindir: bindir("new-17"),
+        new: place.path().join("new"),
+        mode: "copy".to_owned(),
+        old: data.clone(),
+    };
+    for command in ["check", "prepare", "upgrade"] {
+        trip.run_first(&[command]).refused(
+            4,
+            "PGM-1208",
+            &["belongs to root", "chown -R", data.to_str().unwrap()],
+        );
+    }
+    assert!(!trip.new.exists() && !trip.state().exists());
+}
