@@ -85,7 +85,7 @@ impl PageHeader {
             && self.lower <= self.upper
             && self.upper <= self.special
             && usize::from(self.special) <= length
-            && self.special % 8 == 0
+            && self.special.is_multiple_of(8)
     }
 }
 
