@@ -24,7 +24,7 @@ mod spec;
 pub use client::Client;
 pub use initdb::Initdb;
 pub use installation::{Installation, Side};
-pub use leftover::{leftover, running, stop_leftover};
+pub use leftover::{last_start_was_ours, leftover, running, stop_leftover};
 pub use pg_dump::PgDump;
 pub use pg_dumpall::PgDumpall;
 pub use pg_resetwal::PgResetwal;

@@ -32,10 +32,9 @@ use serde_json::Value;
 use crate::error::Result;
 pub use crate::event::Phase;
 
-pub use context::{Context, NEW_CONTROL, PLAN_FILE};
+pub use context::{Context, NEW_CONTROL, NewState, PLAN_FILE, new_state};
 pub use dump_old_schema::FINGERPRINT;
 pub use read_final_catalog::drift;
-pub use release_new_cluster::{NewState, new_state};
 
 /// One step of an upgrade.
 pub trait Step: Sync {

@@ -178,27 +178,11 @@ pub fn tell_remaining(engine: &mut Engine<'_>, plan: &Plan, run: &Run) {
     }
 }
 
-/// What became of new; an error while a server runs in it.
+/// What became of new; an error while somebody's server runs in it.
 pub fn new_is_down(engine: &mut Engine<'_>, plan: &Plan) -> Result<NewState> {
-    let state = new_state(plan, &engine.context().state)?;
-    let dir = engine.context().new_dir();
-    if !dir.path.join("PG_VERSION").exists() {
-        return Ok(state);
-    }
-    match server::running(&dir)? {
-        Some(file) if server::leftover(&dir)?.is_none() => Err(Error::new(
-            Code::NewServerRunning,
-            "a server is running in the new data directory",
-        )
-        .fact("data directory", dir.path.display())
-        .fact("process", file.process())
-        .remedy(Remedy::command(format!(
-            "{} stop -D {}",
-            crate::pg::quote::shell_path(&plan.new.bindir.join("pg_ctl")),
-            crate::pg::quote::shell_path(&dir.path)
-        )))),
-        _ => Ok(state),
-    }
+    engine.context().end_leftovers()?;
+    engine.context().new_is_down()?;
+    new_state(plan, &engine.context().state)
 }
 
 /// The standing that a command needs, or an error that says what there is.

@@ -45,10 +45,25 @@ impl Engine<'_> {
             }
             _ => {}
         }
-        if new != NewState::Started {
+        if new == NewState::Untouched {
             return Ok(());
         }
         let plan = self.cx.plan;
+        if plan.mode.shares_files() && new == NewState::Missing {
+            return Err(Error::new(
+                Code::WayBackGone,
+                "the new cluster is gone or is another one, so nobody can tell whether it has \
+                 written to the files it shared with old",
+            )
+            .fact("new data directory", plan.new.data_dir.display())
+            .remedy(Remedy::manual(
+                "if you are certain that the new cluster was never started, rename \
+                 global/pg_control.old of the old cluster back to global/pg_control",
+            )));
+        }
+        if new == NewState::Missing {
+            return Ok(());
+        }
         if plan.mode.shares_files() {
             return Err(Error::new(
                 Code::WayBackGone,
@@ -77,6 +92,7 @@ impl Engine<'_> {
     pub(super) fn backward(&mut self, to: Target) -> Result<()> {
         // What the interrupted way forward still waits for must not end the way back.
         self.cx.cancel = self.steady;
+        self.cx.discarding = to != Target::Prepared;
         self.cx.stop_servers()?;
         if self.state().backward != Some(to) {
             self.write(Record::BackwardBegun { to })?;
@@ -109,6 +125,7 @@ impl Engine<'_> {
             });
         }
         self.cx.stop_servers()?;
+        self.cx.discarding = false;
         self.reach(match to {
             Target::RolledBack => Milestone::RolledBack,
             Target::Prepared => Milestone::Prepared,

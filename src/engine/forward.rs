@@ -44,7 +44,15 @@ impl Engine<'_> {
     /// Prepare begins anew: its private servers ran without fsync, and nothing they wrote may
     /// be believed. The cutover and a way back go on where they were.
     pub fn resume(&mut self) -> Outcome {
-        if let Err(error) = self.cx.end_leftovers() {
+        let ready = self
+            .cx
+            .end_leftovers()
+            .and_then(|()| match self.state().standing() {
+                // Somebody may have started new while this program was dead.
+                Standing::Upgraded | Standing::Finalizing | Standing::Finalized => Ok(()),
+                _ => self.cx.new_was_not_started_early(),
+            });
+        if let Err(error) = ready {
             return self.stopped(error);
         }
         match self.state().standing() {
@@ -154,6 +162,9 @@ impl Engine<'_> {
             Err(second) => {
                 return self.stopped(error.fact("new cluster", second.to_string()));
             }
+        }
+        if let Err(second) = self.cx.new_is_down() {
+            return self.stopped(error.fact("new cluster", second.to_string()));
         }
         match self.backward(to) {
             Ok(()) => Outcome::undone(error, self.state().standing()),

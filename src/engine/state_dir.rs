@@ -132,7 +132,7 @@ fn read_plan(area: &Area) -> Result<Plan> {
 /// Everything this program ever puts into a state directory; a file being written has a dot
 /// before its name and a suffix behind it.
 fn is_ours(name: &str) -> bool {
-    const NAMES: [&str; 16] = [
+    const NAMES: [&str; 17] = [
         "lock",
         "journal.jsonl",
         "plan.json",
@@ -147,6 +147,7 @@ fn is_ours(name: &str) -> bool {
         "old-snapshot.json",
         "new-snapshot.json",
         "new-catalogs.json",
+        "new-identity.json",
         "fingerprint.json",
         "released-control.json",
     ];
@@ -162,9 +163,12 @@ fn is_ours(name: &str) -> bool {
 fn refuse_strangers(area: &Area) -> Result<()> {
     let root = area.root();
     let unreadable = |e: &std::io::Error| Error::io(Code::NotReadable, "list", root, e);
+    // `logs` or `dump` alone may be anybody's; the lock is the first thing that is made.
+    let marks = ["lock", "journal.jsonl", "plan.json", "events.jsonl"];
+    let marked = marks.iter().any(|name| root.join(name).is_file());
     for entry in std::fs::read_dir(root).map_err(|e| unreadable(&e))? {
         let name = entry.map_err(|e| unreadable(&e))?.file_name();
-        if !name.to_str().is_some_and(is_ours) {
+        if !marked || !name.to_str().is_some_and(is_ours) {
             return Err(Error::new(
                 Code::StateForeign,
                 "the directory given for the state of the migration holds something else",

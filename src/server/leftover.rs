@@ -66,6 +66,11 @@ pub fn stop_leftover(datadir: &DataDir, timeout: Duration) -> Result<()> {
     Ok(())
 }
 
+/// Whether the last server that started there was a private one of ours, or none ever did.
+pub fn last_start_was_ours(datadir: &DataDir) -> Result<bool> {
+    Ok(datadir.postmaster_opts()?.is_none_or(|opts| ours(&opts)))
+}
+
 fn ours(opts: &PostmasterOpts) -> bool {
     opts.setting("cluster_name") == Some(CLUSTER_NAME)
 }
@@ -84,8 +89,11 @@ fn alive(pid: i32, datadir: &Path) -> bool {
 
 #[cfg(target_os = "linux")]
 fn working_directory_fits(pid: i32, datadir: &Path) -> bool {
-    match std::fs::read_link(format!("/proc/{pid}/cwd")) {
-        Ok(directory) => directory == datadir,
+    use std::os::unix::fs::MetadataExt;
+    // By identity: the data directory may have been named by a symbolic link or a bind mount.
+    let identity = |path: &Path| path.metadata().map(|found| (found.dev(), found.ino()));
+    match identity(Path::new(&format!("/proc/{pid}/cwd"))) {
+        Ok(directory) => identity(datadir).is_ok_and(|datadir| datadir == directory),
         Err(error) => error.kind() != std::io::ErrorKind::NotFound,
     }
 }

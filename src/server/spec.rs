@@ -73,10 +73,12 @@ impl PostmasterSpec {
         max_locks_per_transaction: u32,
     ) -> Self {
         let mut spec = Self::new(installation, datadir, user, log);
-        spec.set("fsync", if fsync { "on" } else { "off" });
+        let safe = if fsync { "on" } else { "off" };
+        spec.set("fsync", safe);
+        // Without fsync a crash ends the cluster anyway; with it, a torn page must be mended.
+        spec.set("full_page_writes", safe);
         for (name, value) in [
             ("synchronous_commit", "off"),
-            ("full_page_writes", "off"),
             ("autovacuum", "off"),
             ("archive_mode", "off"),
             ("max_wal_senders", "0"),

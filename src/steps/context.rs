@@ -1,5 +1,9 @@
 //! What every step works with: the plan, the places, the private servers.
 
+mod control;
+mod hold;
+mod removal;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -51,7 +55,11 @@ pub struct Context<'a> {
     new_server: Option<Postmaster>,
     /// New's control file is in place for a private server only.
     control_lent: bool,
+    /// New is going to be discarded as a whole: what lies in it need not be put in order.
+    pub discarding: bool,
 }
+
+pub use control::{NewState, new_state};
 
 impl<'a> Context<'a> {
     /// A context with no server running.
@@ -74,6 +82,7 @@ impl<'a> Context<'a> {
             old_server,
             new_server: None,
             control_lent: false,
+            discarding: false,
         }
     }
 
@@ -280,6 +289,28 @@ impl<'a> Context<'a> {
         Ok(())
     }
 
+    /// An error while a server runs in new's data directory.
+    pub fn new_is_down(&self) -> Result<()> {
+        let dir = self.new_dir();
+        if !dir.path.join("PG_VERSION").exists() {
+            return Ok(());
+        }
+        match server::running(&dir)? {
+            None => Ok(()),
+            Some(file) => Err(Error::new(
+                Code::NewServerRunning,
+                "a server is running in the new data directory",
+            )
+            .fact("data directory", dir.path.display())
+            .fact("process", file.process())
+            .remedy(Remedy::command(format!(
+                "{} stop -D {}",
+                crate::pg::quote::shell_path(&self.plan.new.bindir.join("pg_ctl")),
+                crate::pg::quote::shell_path(&dir.path)
+            )))),
+        }
+    }
+
     /// An error while a server runs in old's data directory.
     pub fn old_is_down(&self) -> Result<()> {
         match server::running(&self.old_dir())? {
@@ -290,54 +321,6 @@ impl<'a> Context<'a> {
                     .fact("process", file.process()),
             ),
         }
-    }
-
-    /// Removes old: its folders in tablespaces, its WAL directory, its data directory.
-    ///
-    /// Other things in a tablespace location, and a configuration directory outside the data
-    /// directory, are not old's to take along. May be repeated after any interruption.
-    pub fn remove_old_cluster(&self) -> Result<()> {
-        let old = &self.plan.old;
-        let folder = DataDir::tablespace_version_dir(old.version.major, old.catalog_version);
-        for place in &old.tablespaces {
-            if place.location.is_dir() {
-                Area::new(&place.location)?.remove_tree(&folder)?;
-            }
-        }
-        if let Some(wal) = old.wal_dir.as_ref().filter(|wal| wal.is_dir()) {
-            Area::new(wal)?.empty_dir("")?;
-        }
-        if old.data_dir.exists() {
-            self.old_area()?.remove_tree("")?;
-        }
-        Ok(())
-    }
-
-    /// Moves new's control file out of reach. One that is in place is always the newer one.
-    pub fn put_control_aside(&self) -> Result<()> {
-        let new = self.new_area()?;
-        if new.path(CONTROL)?.exists() {
-            new.rename(CONTROL, &self.state, NEW_CONTROL)?;
-        }
-        Ok(())
-    }
-
-    /// Moves new's control file back to where a server finds it.
-    pub fn put_control_in_place(&self) -> Result<()> {
-        let new = self.new_area()?;
-        if !new.path(CONTROL)?.exists() {
-            self.state.rename(NEW_CONTROL, &new, CONTROL)?;
-        }
-        Ok(())
-    }
-
-    /// New's control file, wherever it is.
-    pub fn new_control(&self) -> Result<ControlFile> {
-        let in_place = self.new_area()?.path(CONTROL)?;
-        if in_place.exists() {
-            return ControlFile::read_file(&in_place);
-        }
-        ControlFile::read_file(&self.state.path(NEW_CONTROL)?)
     }
 
     /// Old's control file.

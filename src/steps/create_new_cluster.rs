@@ -41,18 +41,23 @@ impl Step for CreateNewCluster {
             Origin::Absent | Origin::Empty => make(cx)?,
         }
         compare_controls(cx)?;
+        cx.remember_new_identity()?;
+        // Tells a start of somebody else from the last one of ours; the copy keeps it.
+        cx.new_area()?.remove_file("postmaster.opts")?;
         cx.put_control_aside()?;
         Ok(describe(&cx.plan.template))
     }
 
     fn undo(&self, cx: &mut Context<'_>, intent: &Value) -> Result<()> {
+        cx.new_is_ours()?;
         let new = cx.new_area()?;
         match origin(intent)? {
             Origin::Absent => new.remove_tree("")?,
             Origin::Empty => empty_if_there(&new)?,
             Origin::Adopted => put_back(cx, &new)?,
         }
-        cx.state.remove_file(NEW_CONTROL)
+        cx.state.remove_file(NEW_CONTROL)?;
+        cx.forget_new_identity()
     }
 }
 
@@ -165,6 +170,7 @@ fn keep_a_copy(cx: &Context<'_>) -> Result<()> {
 
 fn put_back(cx: &Context<'_>, new: &Area) -> Result<()> {
     if cx.state.path(ADOPTED_WHOLE)?.exists() {
+        new.create_dir("", 0o700)?;
         new.empty_dir("")?;
         let copy = cx.state.path(ADOPTED)?;
         copy_tree(&copy, new, "")?;

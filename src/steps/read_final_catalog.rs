@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{Context, FINGERPRINT, Phase, Step};
 use crate::catalog::{self, Fingerprint};
 use crate::error::{Code, Error, Remedy, Result};
+use crate::pg::ControlFile;
 
 /// How many differences an error names.
 const NAMED: usize = 20;
@@ -31,6 +32,7 @@ impl Step for ReadFinalCatalog {
             )
             .fact("data directory", cx.plan.old.data_dir.display()));
         }
+        is_the_cluster_prepared(cx, &control)?;
         if !cx.old_was_started()? {
             return Ok("old was not started since prepare".to_owned());
         }
@@ -52,6 +54,31 @@ impl Step for ReadFinalCatalog {
     fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
         cx.stop_old_server()
     }
+}
+
+/// Another cluster may have been restored at old's place, or its format changed by
+/// pg_checksums: neither shows in a schema.
+fn is_the_cluster_prepared(cx: &Context<'_>, control: &ControlFile) -> Result<()> {
+    let prepared = cx.plan.old.system_identifier;
+    let mut differences: Vec<(&str, String, String)> = Vec::new();
+    if control.system_identifier != prepared {
+        let now = control.system_identifier.to_string();
+        differences.push(("Database system identifier", now, prepared.to_string()));
+    }
+    differences.extend(control.format_differences(&cx.new_control()?));
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let error = Error::new(
+        Code::Drift,
+        "the old cluster is not the one that was prepared",
+    );
+    let error = differences
+        .into_iter()
+        .fold(error, |error, (name, now, prepared)| {
+            error.fact(name, format!("{now} now, {prepared} when prepared"))
+        });
+    Err(error.remedy(Remedy::manual("roll back and prepare again")))
 }
 
 /// The error that names what changed in old since the dump, if anything did.

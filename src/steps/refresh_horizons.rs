@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::{Context, Phase, Step};
+use super::{Context, Phase, Step, transaction_state};
 use crate::catalog::{self, Snapshot};
 use crate::error::Result;
 use crate::pg::ControlFile;
@@ -31,12 +31,15 @@ impl Step for RefreshHorizons {
         ))
     }
 
-    /// Runs before the transaction state is carried: the rows it writes are covered by new's
-    /// own status, frozen before the server stops, and proven to be.
+    /// Old's horizons may lie beyond the counters that new was prepared with, so the counters
+    /// come first; before them everything is frozen and proven to be, whatever an interrupted
+    /// run of this step has left. The rows written then are frozen and proven again.
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
         let old = cx.old_snapshot()?;
         let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
         let databases = old.connectable();
+        freeze_and_prove(cx)?;
+        transaction_state::carry(cx, "pg_resetwal-refresh.log")?;
         let server = cx.new_server(true)?;
         let now = catalog::read(server, jobs, cancel)?;
         let mended = schema::mend(server, &old, &now, jobs, cancel)?;
@@ -52,13 +55,21 @@ impl Step for RefreshHorizons {
     /// Newer horizons are true of old as well; what must hold again is that every row is
     /// frozen, because the next cutover replaces new's transaction status.
     fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
-        let databases = cx.old_snapshot()?.connectable();
-        let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
-        let catalogs = schema::freeze(cx.new_server(true)?, &databases, jobs, cancel)?;
         cx.stop_new_server()?;
-        cx.save_new_catalogs(&catalogs)?;
-        schema::scan(&cx.plan.new.data_dir, &catalogs).map(|_| ())
+        if cx.discarding || schema::scan(&cx.plan.new.data_dir, &cx.new_catalogs()?).is_ok() {
+            return Ok(());
+        }
+        freeze_and_prove(cx)
     }
+}
+
+fn freeze_and_prove(cx: &mut Context<'_>) -> Result<()> {
+    let databases = cx.old_snapshot()?.connectable();
+    let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
+    let catalogs = schema::freeze(cx.new_server(true)?, &databases, jobs, cancel)?;
+    cx.stop_new_server()?;
+    cx.save_new_catalogs(&catalogs)?;
+    schema::scan(&cx.plan.new.data_dir, &catalogs).map(|_| ())
 }
 
 fn outdated(old: &Snapshot, new: &Snapshot, control: &ControlFile) -> bool {

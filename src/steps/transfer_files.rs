@@ -47,6 +47,7 @@ impl Step for TransferFiles {
     /// cutover and removed with new.
     fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
         match cx.plan.mode {
+            Mode::Copy if cx.discarding => Ok(()),
             Mode::Link => Ok(()),
             Mode::Copy => transfer::remove(&cx.file_map()?, &cx.work(NAME)).map(|_| ()),
         }

@@ -29,6 +29,9 @@ pub(super) fn examine(cluster: &DataDir, facts: &Facts<'_>, problems: &mut Probl
         None
     };
     let mut reasons = strange_databases(dir);
+    if cluster.wal_dir_target().is_some() {
+        reasons.push("a WAL directory outside the data directory".to_owned());
+    }
     reasons.extend(tablespaces(dir));
     if let Some(installation) = facts.installation {
         reasons.extend(other_version(cluster, installation));

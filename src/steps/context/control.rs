@@ -1,0 +1,198 @@
+//! Where new's control file is, whose it is, and what became of new by it.
+
+use std::path::Path;
+
+use super::{CONTROL, Context, NEW_CONTROL};
+use crate::disk::Area;
+use crate::error::{Code, Error, Remedy, Result};
+use crate::pg::{ControlFile, DataDir, SystemIdentifier, control};
+use crate::plan::Plan;
+use crate::server;
+
+/// The number initdb gave to the new cluster of this migration.
+const IDENTITY: &str = "new-identity.json";
+/// What new's control file was when it was released.
+const RELEASED: &str = "released-control.json";
+
+/// What became of new since it was released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewState {
+    /// It was not released, or is as it was then.
+    Untouched,
+    /// It has been started by somebody else than this program.
+    Started,
+    /// Its control file is gone, or is that of another cluster.
+    Missing,
+}
+
+impl Context<'_> {
+    /// Writes down which cluster new is, so that no other one is ever taken for it.
+    pub fn remember_new_identity(&self) -> Result<()> {
+        self.save(IDENTITY, &self.new_control()?.system_identifier)
+    }
+
+    /// Forgets it, when that cluster is gone.
+    pub fn forget_new_identity(&self) -> Result<()> {
+        self.state.remove_file(IDENTITY)
+    }
+
+    /// An error where another cluster lies in new's place: nothing of it may be removed.
+    pub fn new_is_ours(&self) -> Result<()> {
+        let in_place = self.plan.new.data_dir.join(CONTROL);
+        let Some(known) = identity(&self.state)? else {
+            return Ok(());
+        };
+        if !in_place.exists() || ControlFile::read_file(&in_place)?.system_identifier == known {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::NewWithoutControl,
+            "another cluster lies where the new one of this migration was",
+        )
+        .fact("data directory", self.plan.new.data_dir.display())
+        .remedy(Remedy::manual(
+            "move that cluster to another place, and try again",
+        )))
+    }
+
+    /// Moves new's control file out of reach. One that is in place is always the newer one.
+    pub fn put_control_aside(&self) -> Result<()> {
+        if !self.plan.new.data_dir.join(CONTROL).exists() {
+            return Ok(());
+        }
+        self.new_is_ours()?;
+        self.new_area()?.rename(CONTROL, &self.state, NEW_CONTROL)
+    }
+
+    /// Moves new's control file back to where a server finds it.
+    ///
+    /// Across file systems a crash may leave both; the one aside is then a copy and goes.
+    pub fn put_control_in_place(&self) -> Result<()> {
+        let new = self.new_area()?;
+        if new.path(CONTROL)?.exists() {
+            return self.state.remove_file(NEW_CONTROL);
+        }
+        self.state.rename(NEW_CONTROL, &new, CONTROL)
+    }
+
+    /// New's control file, wherever it is.
+    pub fn new_control(&self) -> Result<ControlFile> {
+        let in_place = self.plan.new.data_dir.join(CONTROL);
+        if in_place.exists() {
+            return ControlFile::read_file(&in_place);
+        }
+        ControlFile::read_file(&self.state.path(NEW_CONTROL)?)
+    }
+
+    /// An error where somebody started new before it was released.
+    ///
+    /// A crash can leave its control file in place. What was written to new then is not known
+    /// to this program, and in link mode it may have been written to old's files.
+    pub fn new_was_not_started_early(&self) -> Result<()> {
+        if self.state.path(RELEASED)?.exists() {
+            return Ok(());
+        }
+        self.new_is_down()?;
+        match new_state(self.plan, &self.state)? {
+            NewState::Untouched => Ok(()),
+            NewState::Started | NewState::Missing => Err(Error::new(
+                Code::NewWithoutControl,
+                "the new cluster was started or replaced before it was released",
+            )
+            .fact("data directory", self.plan.new.data_dir.display())
+            .remedy(Remedy::manual(
+                "in copy mode roll back with --discard-new-writes; in link mode both clusters \
+                 must be looked at by a person before either is started",
+            ))),
+        }
+    }
+
+    /// Puts new's control file in place for good, and writes down what it was.
+    pub fn release_new(&self) -> Result<()> {
+        let aside = self.state.path(NEW_CONTROL)?;
+        if aside.exists() && !self.plan.new.data_dir.join(CONTROL).exists() {
+            self.save(RELEASED, &control::fingerprint_file(&aside)?)?;
+        }
+        self.put_control_in_place()
+    }
+
+    /// Takes new's control file back, unless new runs or has been started.
+    ///
+    /// This is the last moment at which it can be known; afterwards old becomes startable.
+    pub fn take_new_back(&self) -> Result<()> {
+        self.new_is_down()?;
+        let state = new_state(self.plan, &self.state)?;
+        if self.plan.mode.shares_files() && state != NewState::Untouched {
+            return Err(started(self.plan));
+        }
+        self.put_control_aside()?;
+        self.state.remove_file(RELEASED)
+    }
+}
+
+fn started(plan: &Plan) -> Error {
+    Error::new(
+        Code::WayBackGone,
+        "the new cluster has been started and may have written to the files it shares with old",
+    )
+    .fact("new data directory", plan.new.data_dir.display())
+    .remedy(Remedy::command(format!(
+        "pg_migrator resume --state-dir {}",
+        crate::pg::quote::shell_path(&plan.state_dir)
+    )))
+}
+
+fn identity(state: &Area) -> Result<Option<SystemIdentifier>> {
+    read(&state.path(IDENTITY)?)
+}
+
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io(Code::NotReadable, "read", path, &e)),
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(|e| {
+        Error::new(
+            Code::StateFormat,
+            format!("could not read {}", path.display()),
+        )
+        .caused_by(&e)
+    })
+}
+
+/// Finds out whether new was ever started by somebody else, from what every start writes.
+///
+/// After the release that is its control file, which has the state of the cluster and the time
+/// in it. Before, a crash of this program may have left the control file in place; then the
+/// last start is that of our private server, or it is somebody's.
+pub fn new_state(plan: &Plan, state: &Area) -> Result<NewState> {
+    let in_place = plan.new.data_dir.join(CONTROL);
+    let released: Option<String> = read(&state.path(RELEASED)?)?;
+    if !in_place.exists() {
+        let aside = state.path(NEW_CONTROL)?.exists();
+        return Ok(if released.is_none() || aside {
+            NewState::Untouched
+        } else {
+            NewState::Missing
+        });
+    }
+    if let Some(known) = identity(state)?
+        && ControlFile::read_file(&in_place)?.system_identifier != known
+    {
+        return Ok(NewState::Missing);
+    }
+    let untouched = match released {
+        Some(known) => control::fingerprint_file(&in_place)? == known,
+        None => server::last_start_was_ours(&DataDir {
+            path: plan.new.data_dir.clone(),
+            config_dir: plan.new.data_dir.clone(),
+            major: plan.new.version.major,
+        })?,
+    };
+    Ok(if untouched {
+        NewState::Untouched
+    } else {
+        NewState::Started
+    })
+}
