@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{Context, Phase, Step, transaction_state};
+use super::transaction_state::{self, Used};
+use super::{Context, Phase, Step};
 use crate::error::Result;
 
 pub(super) struct CarryTransactionState;
@@ -17,7 +18,7 @@ impl Step for CarryTransactionState {
     }
 
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
-        transaction_state::carry(cx, "pg_resetwal.log")?;
+        transaction_state::carry(cx, Used::AfterOld, "pg_resetwal.log")?;
         let new = cx.new_control()?;
         Ok(format!(
             "next XID {}, WAL from {}",

@@ -6,7 +6,8 @@
 
 use serde_json::Value;
 
-use super::{Context, Phase, Step, transaction_state};
+use super::transaction_state::{self, Used};
+use super::{Context, Phase, Step};
 use crate::catalog::{self, Snapshot};
 use crate::error::Result;
 use crate::pg::ControlFile;
@@ -39,7 +40,7 @@ impl Step for RefreshHorizons {
         let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
         let databases = old.connectable();
         freeze_and_prove(cx)?;
-        transaction_state::carry(cx, "pg_resetwal-refresh.log")?;
+        transaction_state::carry(cx, Used::AfterOld, "pg_resetwal-refresh.log")?;
         let server = cx.new_server(true)?;
         let now = catalog::read(server, jobs, cancel)?;
         let mended = schema::mend(server, &old, &now, jobs, cancel)?;

@@ -16,10 +16,22 @@ struct Next {
     member: u64,
 }
 
+/// What new has used of its own numbers by the time they are replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Used {
+    /// The transaction IDs of initdb, and no multixact.
+    ByInitdb,
+    /// Numbers that follow old's, for they were set to old's before.
+    AfterOld,
+}
+
 /// New used transaction IDs of its own while it was built; on a quiet old cluster they are
 /// ahead of old's. Whatever is in new's catalogs must not lie in the future.
-fn next(old: &ControlFile, new: &ControlFile) -> Next {
-    let later = old.next_multi.precedes(new.next_multi);
+///
+/// Multixacts go round in a circle: the first one, which is a fresh cluster's next, is ahead of
+/// every old cluster's that is more than half way round.
+fn next(old: &ControlFile, new: &ControlFile, used: Used) -> Next {
+    let later = used == Used::AfterOld && old.next_multi.precedes(new.next_multi);
     Next {
         xid: old.next_xid.max(new.next_xid),
         multi: if later {
@@ -39,10 +51,10 @@ fn next(old: &ControlFile, new: &ControlFile) -> Next {
 ///
 /// The WAL position is the segment after old's last checkpoint: with that segment itself,
 /// new's first LSNs would lie before LSNs on old's pages, and crash recovery would go wrong.
-pub(super) fn carry(cx: &Context<'_>, log: &str) -> Result<()> {
+pub(super) fn carry(cx: &Context<'_>, used: Used, log: &str) -> Result<()> {
     let old = cx.old_control()?;
     let new = cx.new_control()?;
-    let next = next(&old, &new);
+    let next = next(&old, &new, used);
     let area = cx.new_area()?;
     transfer::carry(
         &cx.plan.old.data_dir,
