@@ -96,7 +96,7 @@ fn make(cx: &Context<'_>) -> Result<()> {
         lc_monetary: &template.lc_monetary,
         lc_numeric: &template.lc_numeric,
         lc_time: &template.lc_time,
-        text_search_config: Some(&template.default_text_search_config),
+        text_search_config: built_in(&template.default_text_search_config),
         data_checksums: template.data_checksums,
         wal_segment_size: template.wal_segment_size,
         group_access: template.group_access,
@@ -109,6 +109,11 @@ fn make(cx: &Context<'_>) -> Result<()> {
         &cx.logs().join("initdb.log"),
         cx.cancel,
     )
+}
+
+/// The name initdb is given: it puts `pg_catalog.` before it, and knows no configuration of a user.
+fn built_in(text_search_config: &str) -> Option<&str> {
+    text_search_config.strip_prefix("pg_catalog.")
 }
 
 fn provider(template: &TemplateSettings) -> Result<LocaleProvider> {
@@ -205,4 +210,15 @@ fn copy_tree(from: &std::path::Path, area: &Area, to: &str) -> Result<()> {
         }
     }
     area.sync_tree(to, 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::built_in;
+
+    #[test]
+    fn only_built_in_configurations_are_given_to_initdb_and_without_their_schema() {
+        assert_eq!(built_in("pg_catalog.english"), Some("english"));
+        assert_eq!(built_in("public.own"), None);
+    }
 }
