@@ -3,6 +3,8 @@
 
 server_user=pgmtest
 superuser=${PGUSER:-postgres}
+# That of the server, where a name of a database is to be handed back as its bytes.
+client_encoding=${PGM_CLIENT_ENCODING:-UTF8}
 
 # Output that is the same in every version, and writes allowed wherever a database forbids them.
 pinned='-c client_min_messages=warning -c search_path= -c DateStyle=ISO -c IntervalStyle=iso_8601'
@@ -18,7 +20,7 @@ die() {
 
 # Runs a program as the user who owns the clusters; nothing of the caller's environment shapes it.
 as_server_user() {
-    local -a clean=(env -i PATH="$PATH" HOME=/ LC_ALL=C PGCLIENTENCODING=UTF8 PGTZ=UTC)
+    local -a clean=(env -i PATH="$PATH" HOME=/ LC_ALL=C PGCLIENTENCODING="$client_encoding" PGTZ=UTC)
     if ((EUID == 0)); then
         setpriv --reuid "$server_user" --regid "$server_user" --clear-groups -- "${clean[@]}" "$@"
     else
