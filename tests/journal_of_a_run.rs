@@ -4,13 +4,11 @@
 
 mod support;
 
-use std::path::Path;
-
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use support::as_server_user;
 use support::case::Case;
 use support::trip::Ran;
+use support::{as_server_user, processes_in};
 
 fn events(ran: &Ran) -> Vec<Value> {
     let lines = ran.stdout.lines();
@@ -127,7 +125,7 @@ fn an_interrupted_prepare_stops_cleanly_and_goes_on() {
             underway.signal(signal);
             let ran = underway.wait();
             ran.refused(code, error, &["standing: ", "half built"]);
-            assert_eq!(servers_in(case.stock.cluster.scratch()), [0; 0]);
+            assert_eq!(processes_in(case.stock.cluster.scratch()), [0; 0]);
             assert!(!trip.new.join("global/pg_control").exists(), "{step}");
             trip.demand_standing("half built");
             if step == "restore-schemas" {
@@ -155,7 +153,7 @@ fn an_interrupted_cutover_leaves_what_was_prepared() {
                 underway.signal(Signal::SIGINT);
                 let ran = underway.wait();
                 ran.refused(130, "PGM-7001", &["standing: ", "waits for the cutover"]);
-                assert_eq!(servers_in(case.stock.cluster.scratch()), [0; 0]);
+                assert_eq!(processes_in(case.stock.cluster.scratch()), [0; 0]);
                 case.demand_prepared();
                 assert!(!trip.new.join("global/pg_control").exists(), "{step}");
                 assert!(!trip.old.join("postmaster.pid").exists(), "{step}");
@@ -166,17 +164,6 @@ fn an_interrupted_cutover_leaves_what_was_prepared() {
             case.demand_arrived(&case.stock.dump);
         }
     });
-}
-
-/// Processes at work in a directory below this one.
-fn servers_in(dir: &Path) -> Vec<i32> {
-    let processes = std::fs::read_dir("/proc").unwrap();
-    processes
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|pid| {
-            std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(dir))
-        })
-        .collect()
 }
 
 #[test]

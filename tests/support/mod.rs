@@ -5,6 +5,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod case;
+pub mod counters;
 pub mod private;
 pub mod stock;
 pub mod tree;
@@ -165,7 +166,8 @@ fn place_for(installation: &str) -> Cluster {
     place(&bindir(installation))
 }
 
-fn place(bindir: &Path) -> Cluster {
+/// A place for a cluster of this installation, with nothing in it.
+pub fn place(bindir: &Path) -> Cluster {
     let scratch = tempfile::Builder::new().prefix("pgm-").tempdir().unwrap();
     Cluster {
         bindir: bindir.to_owned(),
@@ -314,6 +316,17 @@ impl Cluster {
     }
 }
 
+/// Processes at work in a directory or below it.
+pub fn processes_in(dir: &Path) -> Vec<i32> {
+    let processes = fs::read_dir("/proc").unwrap();
+    processes
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid: &i32| {
+            fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(dir))
+        })
+        .collect()
+}
+
 /// A server that is stopped in fast mode with the value.
 #[derive(Debug)]
 pub struct Running<'a> {
@@ -373,6 +386,14 @@ impl Running<'_> {
         // SIGQUIT would let every process say goodbye; the children notice the death by themselves.
         nix::sys::signal::kill(pid, nix::sys::signal::SIGKILL).unwrap();
         self.child.take().unwrap().wait().unwrap();
+        let killed = Instant::now();
+        while !processes_in(&self.cluster.data).is_empty() {
+            assert!(
+                killed.elapsed() < Duration::from_secs(60),
+                "children outlive their server"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     fn end(&mut self) -> Option<std::process::ExitStatus> {
