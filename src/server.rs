@@ -6,6 +6,7 @@
 
 mod client;
 mod command;
+mod endpoint;
 pub mod initdb;
 mod installation;
 mod leftover;
@@ -22,6 +23,7 @@ mod socket;
 mod spec;
 
 pub use client::Client;
+pub use endpoint::Endpoint;
 pub use initdb::Initdb;
 pub use installation::{Installation, Side};
 pub use leftover::{last_start_was_ours, leftover, running, stop_leftover};

@@ -41,7 +41,7 @@ fn every_version_serves_privately() {
 fn serves_privately(cluster: &Cluster, spec: &PostmasterSpec) {
     let cancel = Cancel::new();
     let server = Postmaster::start(spec, &cancel).unwrap();
-    let socket_dir = server.socket_dir().to_owned();
+    let socket_dir = server.host.clone();
     assert_eq!(socket_dir.metadata().unwrap().mode() & 0o777, 0o700);
     let mut client = server.connect("postgres").unwrap();
     let read_only = value(&mut client, "SHOW transaction_read_only");
@@ -234,7 +234,7 @@ fn a_leftover_is_found_and_stopped() {
         foreign.stop();
 
         let server = Postmaster::start(&old(&cluster, "old-15"), &Cancel::new()).unwrap();
-        let socket_dir = server.socket_dir().to_owned();
+        let socket_dir = server.host.clone();
         std::mem::forget(server);
         assert!(leftover(&datadir).unwrap().is_some());
         stop_leftover(&datadir, limit).unwrap();

@@ -12,7 +12,7 @@ use super::copy::Source;
 use super::read::{connect, version_num};
 use super::snapshot::major;
 use crate::error::{Code, Error, Result};
-use crate::server::{Cancel, Client, Postmaster, in_each_database};
+use crate::server::{Cancel, Client, Endpoint, in_each_database};
 
 /// A hash of every system catalog, for the cluster and for each database.
 ///
@@ -44,16 +44,16 @@ pub struct Fingerprint {
 
 /// Takes the fingerprint of these databases and of what they share.
 pub fn fingerprint(
-    postmaster: &Postmaster,
+    server: &Endpoint,
     databases: &[String],
     jobs: usize,
     cancel: &Cancel,
 ) -> Result<Fingerprint> {
-    let mut client = connect(postmaster)?;
+    let mut client = connect(server)?;
     let query = FingerprintQuery::new(&mut client)?;
     let cluster = query.cluster(&mut client)?;
     drop(client);
-    let each = in_each_database(postmaster, databases, jobs, cancel, |client, _| {
+    let each = in_each_database(server, databases, jobs, cancel, |client, _| {
         query.database(client)
     })?;
     Ok(Fingerprint {

@@ -10,18 +10,18 @@ use super::snapshot::{self, Database, Role, Snapshot, Tablespace};
 use super::template;
 use crate::error::{Code, Error, Result};
 use crate::pg::{MultiXid, Oid, RelFileNumber, Xid};
-use crate::server::{Cancel, Client, Postmaster, in_each_database};
+use crate::server::{Cancel, Client, Endpoint, in_each_database};
 
 /// Reads everything a plan needs to know about a cluster.
 ///
 /// Databases that let nobody in are listed without contents.
-pub fn read(postmaster: &Postmaster, jobs: usize, cancel: &Cancel) -> Result<Snapshot> {
-    let mut client = connect(postmaster)?;
+pub fn read(server: &Endpoint, jobs: usize, cancel: &Cancel) -> Result<Snapshot> {
+    let mut client = connect(server)?;
     let query = FingerprintQuery::new(&mut client)?;
     let mut snapshot = read_cluster(&mut Source::new(&mut client)?)?;
     drop(client);
     let names = snapshot.connectable();
-    let contents = in_each_database(postmaster, &names, jobs, cancel, |client, _| {
+    let contents = in_each_database(server, &names, jobs, cancel, |client, _| {
         read_contents(client, &query)
     })?;
     let connectable = snapshot
@@ -39,10 +39,10 @@ pub fn read(postmaster: &Postmaster, jobs: usize, cancel: &Cancel) -> Result<Sna
 }
 
 /// Opens the first session: `template1`, since `postgres` may have been dropped, else that one.
-pub(super) fn connect(postmaster: &Postmaster) -> Result<Client> {
-    postmaster
+pub(super) fn connect(server: &Endpoint) -> Result<Client> {
+    server
         .connect("template1")
-        .or_else(|error| postmaster.connect("postgres").map_err(|_| error))
+        .or_else(|error| server.connect("postgres").map_err(|_| error))
 }
 
 /// `server_version_num` of the server behind this session.

@@ -34,7 +34,7 @@ impl Probe {
 /// Compared by their real paths: the data directory or the tablespace may be reached through
 /// symbolic links, which the server does not look behind.
 fn tablespaces_inside(subject: &Subject<'_>) -> Result<Vec<Row>> {
-    let data_dir = real(&subject.old.spec().data_dir)?;
+    let data_dir = real(&subject.old.data_dir)?;
     let mut rows = Vec::new();
     for tablespace in &subject.snapshot.tablespaces {
         // The location of one made in place is relative to the data directory.

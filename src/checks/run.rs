@@ -8,7 +8,7 @@ use super::report::Report;
 use crate::catalog::Snapshot;
 use crate::error::{Code, Error, Family, Result};
 use crate::pg::{MajorVersion, quote};
-use crate::server::{Cancel, Client, Postmaster, in_each_database};
+use crate::server::{Cancel, Client, Endpoint, in_each_database};
 
 /// How long one question may take in one database.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
@@ -20,7 +20,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
     /// The old server.
-    pub old: &'a Postmaster,
+    pub old: &'a Endpoint,
     /// What it holds.
     pub snapshot: &'a Snapshot,
     /// The version of new.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::catalog::Snapshot;
 use crate::error::Result;
 use crate::pg::Oid;
-use crate::server::{Cancel, Installation, PgDump, PgDumpall, Postmaster};
+use crate::server::{Cancel, Endpoint, Installation, PgDump, PgDumpall};
 use crate::work::each;
 
 /// Where the parts of a dump lie.
@@ -40,7 +40,7 @@ impl DumpFiles {
 /// What a dump works with.
 pub struct Dump<'a> {
     /// The server that is dumped.
-    pub old: &'a Postmaster,
+    pub old: &'a Endpoint,
     /// Whose programs dump it.
     pub new: &'a Installation,
     /// Where the parts go.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::error::{Code, Error, Result};
 use crate::pg::{MultiXid, Xid};
-use crate::server::{Cancel, Client, Postmaster, in_each_database};
+use crate::server::{Cancel, Client, Endpoint, in_each_database};
 
 /// The catalogs of initdb that are this database's own, without `pg_largeobject`: its rows
 /// come with old's file.
@@ -19,7 +19,7 @@ const SHARED_CATALOGS: &str = "c.relisshared";
 /// `pg_tblspc`); [`super::scan`] proves with them, when the server is stopped, that nothing
 /// was held back.
 pub fn freeze(
-    new: &Postmaster,
+    new: &Endpoint,
     databases: &[String],
     jobs: usize,
     cancel: &Cancel,
@@ -45,7 +45,7 @@ pub fn freeze(
 /// XIDs of its own making: seen from old's counters they may lie in the future, and VACUUM
 /// would then take the rows of the restore for corruption. Mirrors `set_frozenxids` of
 /// `src/bin/pg_upgrade/pg_upgrade.c`.
-pub fn begin_horizons(new: &Postmaster, next: (Xid, MultiXid), cancel: &Cancel) -> Result<()> {
+pub fn begin_horizons(new: &Endpoint, next: (Xid, MultiXid), cancel: &Cancel) -> Result<()> {
     let (xid, multi) = next;
     let mut template1 = new.connect("template1")?;
     allow_template0(&mut template1, true)?;
@@ -65,7 +65,7 @@ pub fn begin_horizons(new: &Postmaster, next: (Xid, MultiXid), cancel: &Cancel) 
 
 /// Freezes the rows that changing horizons wrote: those of pg_class and pg_database.
 pub(super) fn refreeze_horizons(
-    new: &Postmaster,
+    new: &Endpoint,
     databases: &[String],
     jobs: usize,
     cancel: &Cancel,

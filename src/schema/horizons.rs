@@ -10,7 +10,7 @@ use super::freeze::refreeze_horizons;
 use crate::catalog::{Database, RelKind, Relation, Snapshot};
 use crate::error::{Code, Error, Result};
 use crate::pg::{MultiXid, Oid, Xid};
-use crate::server::{Cancel, Client, Postmaster, in_each_database};
+use crate::server::{Cancel, Client, Endpoint, in_each_database};
 
 /// What [`mend`] did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Mended {
 
 /// Gives every user table of new, and `pg_largeobject`, the horizons it has in old.
 pub fn mend(
-    new: &Postmaster,
+    new: &Endpoint,
     old: &Snapshot,
     now: &Snapshot,
     jobs: usize,

@@ -11,7 +11,7 @@ use crate::disk::Area;
 use crate::error::{Code, Error, Result};
 use crate::server::pg_restore::{self, PgRestore, Transactions};
 use crate::server::psql::Script;
-use crate::server::{Cancel, Installation, Postmaster, Psql};
+use crate::server::{Cancel, Endpoint, Installation, Psql};
 use crate::work::each;
 
 /// Entries of one transaction; each holds the locks of its objects until it ends.
@@ -23,7 +23,7 @@ const WORTH_SPREADING: usize = 1500;
 
 /// Restores roles and tablespaces.
 pub fn restore_globals(
-    new: &Postmaster,
+    new: &Endpoint,
     installation: &Installation,
     files: &DumpFiles,
     logs: &Path,
@@ -41,7 +41,7 @@ pub fn restore_globals(
 /// The restore of every database.
 pub struct Restore<'a> {
     /// The private new server, in binary-upgrade mode.
-    pub new: &'a Postmaster,
+    pub new: &'a Endpoint,
     /// Its programs.
     pub installation: &'a Installation,
     /// The dump.

@@ -8,16 +8,15 @@ use postgres::error::SqlState;
 use postgres::types::ToSql;
 use postgres::{CancelToken, NoTls, Row, SimpleQueryMessage};
 
+use super::endpoint::Endpoint;
 use super::installation::Side;
-use super::postmaster::Postmaster;
-use super::spec::PostmasterSpec;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::MajorVersion;
 
 /// How much of a statement an error shows.
 const STATEMENT_SHOWN: usize = 300;
 
-/// A session in one database of a private server.
+/// A session in one database of a server.
 ///
 /// What a database or a role may have set for its sessions is overridden, so that a query means
 /// the same everywhere: nothing is found without naming its schema, nothing times out, output
@@ -29,20 +28,22 @@ pub struct Client {
 }
 
 /// A role that does not exist is a mistake in the options, not a failure of the server.
-fn refused(spec: &PostmasterSpec, database: &str, error: &postgres::Error) -> Error {
+fn refused(endpoint: &Endpoint, database: &str, error: &postgres::Error) -> Error {
     let unknown_user = error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
     let message = format!(
-        "could not connect to database \"{database}\" of the private {} server",
-        spec.installation.side
+        "could not connect to database \"{database}\" of the {} server",
+        endpoint.side
     );
     let code = if unknown_user {
         Code::WrongUser
     } else {
         Code::Connection
     };
-    let described = with_server_facts(Error::new(code, message), error)
-        .fact("user", &spec.user)
-        .fact("log", spec.log.display());
+    let mut described =
+        with_server_facts(Error::new(code, message), error).fact("user", &endpoint.user);
+    if let Some(log) = &endpoint.log {
+        described = described.fact("log", log.display());
+    }
     if unknown_user {
         return described.remedy(Remedy::manual(
             "give the name of the superuser that initdb made with --username (-U)",
@@ -53,27 +54,31 @@ fn refused(spec: &PostmasterSpec, database: &str, error: &postgres::Error) -> Er
 
 impl Client {
     /// Opens a session and pins its settings.
-    pub(super) fn connect(postmaster: &Postmaster, database: &str) -> Result<Client> {
-        let spec = postmaster.spec();
-        let inner = postgres::Config::new()
-            .host_path(postmaster.socket_dir())
-            .port(postmaster.port())
-            .user(&spec.user)
+    pub(super) fn connect(endpoint: &Endpoint, database: &str) -> Result<Client> {
+        let mut config = postgres::Config::new();
+        if endpoint.is_socket() {
+            config.host_path(&endpoint.host);
+        } else {
+            config.host(&endpoint.host.to_string_lossy());
+        }
+        let inner = config
+            .port(endpoint.port)
+            .user(&endpoint.user)
             .dbname(database)
             .application_name("pg_migrator")
-            .options(&spec.session_options())
+            .options(&endpoint.session_options())
             .connect_timeout(Duration::from_secs(60))
             // Notices must go somewhere other than the terminal.
             .notice_callback(|_| {})
             .connect(NoTls)
-            .map_err(|error| refused(spec, database, &error))?;
-        let side = spec.installation.side;
+            .map_err(|error| refused(endpoint, database, &error))?;
+        let side = endpoint.side;
         let mut client = Client {
             inner,
             database: database.to_owned(),
             side,
         };
-        client.run_script(&pinned(side, spec.installation.version.major))?;
+        client.run_script(&pinned(side, endpoint.major))?;
         Ok(client)
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use postgres::{CancelToken, NoTls};
 
 use super::client::Client;
-use super::postmaster::Postmaster;
+use super::endpoint::Endpoint;
 use crate::error::{Code, Error, Result};
 use crate::work::Cancel;
 
@@ -21,7 +21,7 @@ const WATCH: Duration = Duration::from_millis(50);
 /// begun, and that error is the answer. When the function returns every session has been
 /// closed, because an idle one holds back freezing. A requested stop cancels what is running.
 pub fn in_each_database<T: Send>(
-    postmaster: &Postmaster,
+    server: &Endpoint,
     databases: &[String],
     jobs: usize,
     cancel: &Cancel,
@@ -43,7 +43,7 @@ pub fn in_each_database<T: Send>(
             scope.spawn(move || {
                 // Dropped when the worker ends, by a panic too.
                 let _alive = alive;
-                shared.run(worker, postmaster, databases, cancel, work);
+                shared.run(worker, server, databases, cancel, work);
             });
         }
         drop(alive);
@@ -76,7 +76,7 @@ impl<T> Shared<T> {
     fn run(
         &self,
         worker: usize,
-        postmaster: &Postmaster,
+        server: &Endpoint,
         databases: &[String],
         cancel: &Cancel,
         work: &impl Fn(&mut Client, &str) -> Result<T>,
@@ -86,7 +86,7 @@ impl<T> Shared<T> {
             let Some(database) = databases.get(index) else {
                 return;
             };
-            match self.run_one(worker, postmaster, database, work) {
+            match self.run_one(worker, server, database, work) {
                 Ok(answer) => {
                     if let Some(place) = lock(&self.answers).get_mut(index) {
                         *place = Some(answer);
@@ -103,11 +103,11 @@ impl<T> Shared<T> {
     fn run_one(
         &self,
         worker: usize,
-        postmaster: &Postmaster,
+        server: &Endpoint,
         database: &str,
         work: &impl Fn(&mut Client, &str) -> Result<T>,
     ) -> Result<T> {
-        let mut client = postmaster.connect(database)?;
+        let mut client = server.connect(database)?;
         *lock(&self.running[worker]) = Some(client.cancel_token());
         let answer = work(&mut client, database);
         *lock(&self.running[worker]) = None;

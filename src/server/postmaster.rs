@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
+use std::ops::Deref;
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::Instant;
@@ -9,8 +10,8 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::client::Client;
 use super::command::{self, Pauses};
+use super::endpoint::Endpoint;
 use super::program::{append_to, tail};
 use super::socket::PrivateSocket;
 use super::spec::PostmasterSpec;
@@ -27,7 +28,9 @@ use crate::work::Cancel;
 #[derive(Debug)]
 pub struct Postmaster {
     spec: PostmasterSpec,
-    socket: PrivateSocket,
+    /// Removes its directory when the server is gone.
+    _socket: PrivateSocket,
+    endpoint: Endpoint,
     child: Option<Child>,
     log: File,
     log_start: u64,
@@ -58,51 +61,22 @@ impl Postmaster {
         })?;
         let mut server = Postmaster {
             spec: spec.clone(),
-            socket,
+            endpoint: Endpoint {
+                side: spec.installation.side,
+                major: spec.installation.version.major,
+                data_dir: spec.data_dir.clone(),
+                host: socket.path().to_owned(),
+                port: spec.port,
+                user: spec.user.clone(),
+                log: Some(spec.log.clone()),
+            },
+            _socket: socket,
             child: Some(child),
             log,
             log_start,
         };
         server.wait_until_ready(cancel)?;
         Ok(server)
-    }
-
-    /// Opens a session in a database, as the install user.
-    pub fn connect(&self, database: &str) -> Result<Client> {
-        Client::connect(self, database)
-    }
-
-    /// A connection string for PostgreSQL's programs.
-    ///
-    /// Names from catalogs reach them only in this form: a database may be called `-x`, `a=b`
-    /// or `postgres://c`.
-    pub fn conninfo(&self, database: &str) -> String {
-        format!(
-            "{} dbname={}",
-            self.server_conninfo(),
-            quote::conninfo(database)
-        )
-    }
-
-    /// The same without a database, for `pg_dumpall`, which finds one itself.
-    pub fn server_conninfo(&self) -> String {
-        format!(
-            "host={} port={} user={} options={}",
-            quote::conninfo(&self.socket_dir().to_string_lossy()),
-            self.port(),
-            quote::conninfo(&self.spec.user),
-            quote::conninfo(&self.spec.session_options()),
-        )
-    }
-
-    /// Where its socket is.
-    pub fn socket_dir(&self) -> &Path {
-        self.socket.path()
-    }
-
-    /// The number in the socket's name.
-    pub fn port(&self) -> u16 {
-        self.spec.port
     }
 
     /// How it was started.
@@ -209,6 +183,14 @@ impl Postmaster {
             error = error.fact("log line", line);
         }
         error
+    }
+}
+
+impl Deref for Postmaster {
+    type Target = Endpoint;
+
+    fn deref(&self) -> &Endpoint {
+        &self.endpoint
     }
 }
 

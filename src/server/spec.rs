@@ -127,28 +127,6 @@ impl PostmasterSpec {
         spec
     }
 
-    /// What every session and every program asks for when it connects.
-    ///
-    /// Databases and roles may have settings of their own, which come before those of the
-    /// server's command line but after these: a read-only database could not be filled, a
-    /// library that new lacks would end every session, another role could not read all.
-    pub(super) fn session_options(&self) -> String {
-        let mut options = String::from(
-            "-c default_transaction_read_only=off -c default_transaction_isolation=read\\ committed \
-             -c default_transaction_deferrable=off -c role=none -c session_preload_libraries= \
-             -c local_preload_libraries= -c statement_timeout=0 -c lock_timeout=0 \
-             -c idle_in_transaction_session_timeout=0",
-        );
-        let major = self.installation.version.major;
-        if major >= MajorVersion(14) {
-            options.push_str(" -c idle_session_timeout=0");
-        }
-        if major >= MajorVersion(17) {
-            options.push_str(" -c event_triggers=off -c transaction_timeout=0");
-        }
-        options
-    }
-
     /// Adds a setting; the last one of a name counts.
     pub fn set(&mut self, name: &str, value: impl ToString) {
         self.options.push((name.to_owned(), value.to_string()));

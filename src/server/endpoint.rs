@@ -1,0 +1,83 @@
+//! Where a server is reached, and as whom.
+
+use std::path::{Path, PathBuf};
+
+use super::client::Client;
+use super::installation::Side;
+use crate::error::Result;
+use crate::pg::{MajorVersion, quote};
+
+/// All that sessions and programs need to connect to a server, whoever started it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Whose server it is.
+    pub side: Side,
+    /// Its major version.
+    pub major: MajorVersion,
+    /// Its data directory.
+    pub data_dir: PathBuf,
+    /// The directory of its socket, or the name of a host.
+    pub host: PathBuf,
+    /// The number in the socket's name, or the port of that host.
+    pub port: u16,
+    /// The install user, as whom every session connects.
+    pub user: String,
+    /// Where its messages are, as far as we know.
+    pub log: Option<PathBuf>,
+}
+
+impl Endpoint {
+    /// Opens a session in a database, as the install user.
+    pub fn connect(&self, database: &str) -> Result<Client> {
+        Client::connect(self, database)
+    }
+
+    /// A connection string for PostgreSQL's programs.
+    ///
+    /// Names from catalogs reach them only in this form: a database may be called `-x`, `a=b`
+    /// or `postgres://c`.
+    pub fn conninfo(&self, database: &str) -> String {
+        format!(
+            "{} dbname={}",
+            self.server_conninfo(),
+            quote::conninfo(database)
+        )
+    }
+
+    /// The same without a database, for `pg_dumpall`, which finds one itself.
+    pub fn server_conninfo(&self) -> String {
+        format!(
+            "host={} port={} user={} options={}",
+            quote::conninfo(&self.host.to_string_lossy()),
+            self.port,
+            quote::conninfo(&self.user),
+            quote::conninfo(&self.session_options()),
+        )
+    }
+
+    /// Whether it is reached through a socket of this machine.
+    pub fn is_socket(&self) -> bool {
+        Path::new(&self.host).is_absolute()
+    }
+
+    /// What every session and every program asks for when it connects.
+    ///
+    /// Databases and roles may have settings of their own, which come before those of the
+    /// server's command line but after these: a read-only database could not be filled, a
+    /// library that new lacks would end every session, another role could not read all.
+    pub(super) fn session_options(&self) -> String {
+        let mut options = String::from(
+            "-c default_transaction_read_only=off -c default_transaction_isolation=read\\ committed \
+             -c default_transaction_deferrable=off -c role=none -c session_preload_libraries= \
+             -c local_preload_libraries= -c statement_timeout=0 -c lock_timeout=0 \
+             -c idle_in_transaction_session_timeout=0",
+        );
+        if self.major >= MajorVersion(14) {
+            options.push_str(" -c idle_session_timeout=0");
+        }
+        if self.major >= MajorVersion(17) {
+            options.push_str(" -c event_triggers=off -c transaction_timeout=0");
+        }
+        options
+    }
+}
