@@ -18,10 +18,10 @@ pub use remaining::{Task, remaining};
 pub use space::{Demand, Inventory, demands};
 
 use crate::catalog::TemplateSettings;
-use crate::pg::{SystemIdentifier, Version};
+use crate::pg::{PostmasterOpts, SystemIdentifier, Version};
 
 /// The format of `plan.json` this release writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// How the new data directory was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,17 @@ pub struct TablespacePlace {
     pub oid: crate::pg::Oid,
     /// Where its link leads; both clusters have a folder of their own version in it.
     pub location: PathBuf,
+}
+
+/// A server of the operator that was serving old when the plan was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WasRunning {
+    /// The program and its arguments, which a later start repeats.
+    pub opts: PostmasterOpts,
+    /// The directory of its socket, or the address it listened on.
+    pub host: PathBuf,
+    /// Its port.
+    pub port: u16,
 }
 
 /// The old cluster as the plan found it.
@@ -69,6 +80,8 @@ pub struct Old {
     pub wal_dir: Option<PathBuf>,
     /// Whether its own lock table is too small for the dump.
     pub raise_locks: bool,
+    /// The server that was running in it, if one was.
+    pub running: Option<WasRunning>,
 }
 
 /// The new cluster as it is to be.

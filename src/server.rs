@@ -1,8 +1,8 @@
 //! Everything that is another process: installations, programs, private servers, sessions.
 //!
 //! A private server belongs to this program alone: it listens on a socket in a directory of
-//! its own, is a direct child, and goes down with us. What is done with all this is decided by
-//! the rooms above.
+//! its own, is a direct child, and goes down with us. A [`Running`] one is the operator's. What
+//! is done with all this is decided by the rooms above.
 
 mod client;
 mod command;
@@ -19,6 +19,7 @@ mod postmaster;
 pub mod privileges;
 mod program;
 pub mod psql;
+mod running;
 mod socket;
 mod spec;
 
@@ -35,6 +36,7 @@ pub use pool::in_each_database;
 pub use postmaster::Postmaster;
 pub use program::{Output, Program};
 pub use psql::Psql;
+pub use running::{Running, StartSpec, StopSpec};
 pub use spec::{DEFAULT_PORT, PostmasterSpec};
 
 pub use crate::work::{Cancel, install_signal_handlers};

@@ -27,7 +27,7 @@ pub use space::space_problems;
 use crate::error::{Error, Result};
 use crate::pg::{ControlFile, DataDir, PostmasterPid};
 use crate::plan::{Inventory, Mode, Origin, TablespacePlace};
-use crate::server::{Installation, Side};
+use crate::server::{Installation, Running, Side};
 use new::New;
 use old::Old;
 use overlap::Place;
@@ -83,6 +83,8 @@ pub struct Surveyed {
     /// Where there is one, `old_control` is that of a running cluster: the caller stops the
     /// server, reads the file again and asks [`not_shut_down`].
     pub running: Option<PostmasterPid>,
+    /// The operator's server, which the old cluster is read by.
+    pub serving: Option<Running>,
     /// What has to get to the new cluster, by place.
     ///
     /// Without a new data directory the place of the default tablespace is that of old.
@@ -222,6 +224,7 @@ impl Found {
                 .clone()
                 .unwrap_or_else(|| owner.name.clone()),
             running: old.leftover,
+            serving: old.serving,
             relation_files: inventory.places.iter().map(|place| place.files).sum(),
             inventory: inventory.places,
         })

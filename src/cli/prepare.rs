@@ -8,7 +8,7 @@ use crate::disk::Lock;
 use crate::engine::{Engine, Outcome, Recorder, StateDir, default_state_dir};
 use crate::error::{Code, Error, Exit, Remedy, Result};
 use crate::event::Phase;
-use crate::plan::{self, New, Old, Origin, Plan};
+use crate::plan::{self, New, Old, Origin, Plan, WasRunning};
 use crate::server::Postmaster;
 use crate::steps::Context;
 use crate::work::Cancel;
@@ -51,13 +51,7 @@ pub fn with_new_migration(
         run.stream.record(Box::new(recorder));
     }
     let steady = Cancel::new();
-    let context = Context::new(
-        &plan,
-        &run.stream,
-        &run.cancel,
-        state.area.clone(),
-        Some(old),
-    );
+    let context = Context::new(&plan, &run.stream, &run.cancel, state.area.clone(), old);
     let mut engine = Engine::new(journal, context, &steady);
     let outcome = work(&mut engine, &plan, &run);
     drop(engine);
@@ -67,7 +61,7 @@ pub fn with_new_migration(
 struct Begun {
     plan: Plan,
     state: StateDir,
-    old: Postmaster,
+    old: Option<Postmaster>,
     _lock: Lock,
 }
 
@@ -106,11 +100,11 @@ fn decide(
     examined: Examined,
     new_dir: std::path::PathBuf,
     state_dir: std::path::PathBuf,
-) -> (Plan, Postmaster, Lock) {
+) -> (Plan, Option<Postmaster>, Lock) {
     let Examined {
         surveyed,
         snapshot,
-        old,
+        private,
         locks,
         lock,
     } = examined;
@@ -134,11 +128,12 @@ fn decide(
             options: arguments.old_options.clone(),
             tablespaces: surveyed.tablespaces.clone(),
             wal_dir: surveyed.wal_dir.clone(),
-            raise_locks: old
-                .spec()
-                .options
-                .iter()
-                .any(|(name, _)| name == "max_locks_per_transaction"),
+            raise_locks: survey::raises_locks(&surveyed, locks),
+            running: surveyed.serving.as_ref().map(|serving| WasRunning {
+                opts: serving.opts.clone(),
+                host: serving.endpoint.host.clone(),
+                port: serving.endpoint.port,
+            }),
         },
         new: New {
             data_dir: new_dir,
@@ -150,5 +145,5 @@ fn decide(
         },
         template: snapshot.settings.clone(),
     };
-    (plan, old, lock)
+    (plan, private, lock)
 }

@@ -12,20 +12,20 @@ use crate::error::{Code, Error, Remedy, Result};
 use crate::event::{ClusterFacts, EventKind, Found, Severity, Sink};
 use crate::pg::DataDir;
 use crate::plan::{Plan, locks_per_transaction};
-use crate::server::{Postmaster, PostmasterSpec, privileges, stop_leftover};
+use crate::server::{Endpoint, Postmaster, PostmasterSpec, privileges, stop_leftover};
 use crate::survey::{Request, Surveyed, space_problems, survey as look};
 
 /// How long a private server that was left behind may take to stop.
 const LEFTOVER_LIMIT: std::time::Duration = std::time::Duration::from_secs(600);
 
-/// Both sides as they were found, and old being served privately.
+/// Both sides as they were found, and old being served, privately or by its operator.
 pub struct Examined {
     /// What was seen from outside.
     pub surveyed: Surveyed,
     /// The catalog of old.
     pub snapshot: Snapshot,
-    /// The private old server.
-    pub old: Postmaster,
+    /// The private old server, where the operator's does not run.
+    pub private: Option<Postmaster>,
     /// `max_locks_per_transaction` for the private servers.
     pub locks: u32,
     /// Keeps other runs of this program away from old.
@@ -33,9 +33,9 @@ pub struct Examined {
 }
 
 impl Examined {
-    /// Stops the private server.
+    /// Stops the private server, if there is one.
     pub fn stop(self) -> Result<()> {
-        self.old.stop()
+        self.private.map_or(Ok(()), Postmaster::stop)
     }
 }
 
@@ -86,7 +86,7 @@ fn one_error(run: &Run, mut problems: Vec<Error>) -> Error {
     .remedy(Remedy::manual("each finding above names its remedy"))
 }
 
-/// Starts old privately, reads its catalog and makes all checks.
+/// Reads old's catalog and makes all checks, beside its running server or a private one.
 pub fn examine(
     run: &Run,
     arguments: &Clusters,
@@ -95,9 +95,16 @@ pub fn examine(
 ) -> Result<Examined> {
     let started = Instant::now();
     let locks = locks_per_transaction(surveyed.relation_files);
-    let old = start_old(run, arguments, &surveyed, locks, logs)?;
+    let private = match surveyed.serving {
+        Some(_) => None,
+        None => Some(start_old(run, arguments, &surveyed, locks, logs)?),
+    };
+    let serving = surveyed.serving.as_ref().map(|serving| &serving.endpoint);
+    let old: &Endpoint = serving
+        .or(private.as_deref())
+        .ok_or_else(|| Error::new(Code::Internal, "nothing serves the old cluster"))?;
     let jobs = jobs(arguments);
-    let snapshot = catalog::read(&old, jobs, &run.cancel)?;
+    let snapshot = catalog::read(old, jobs, &run.cancel)?;
     introduce(run, &surveyed, &snapshot);
     let mut blocked = made_by_install_user(&snapshot, &surveyed.user).err();
     let relations = snapshot
@@ -117,7 +124,7 @@ pub fn examine(
     let report = checks::run(
         &checks::all()?,
         &Subject {
-            old: &old,
+            old,
             snapshot: &snapshot,
             new_version: surveyed.new_installation.version.major,
             jobs,
@@ -135,7 +142,7 @@ pub fn examine(
     Ok(Examined {
         surveyed,
         snapshot,
-        old,
+        private,
         locks,
         lock,
     })
@@ -173,18 +180,23 @@ fn start_old(
     locks: u32,
     logs: &Path,
 ) -> Result<Postmaster> {
-    let needed = locks > surveyed.old_control.max_locks_per_xact;
     let mut spec = PostmasterSpec::for_old(
         &surveyed.old_installation,
         &surveyed.old,
         &surveyed.user,
         &logs.join("old-server.log"),
-        (needed && surveyed.relation_files > Plan::MANY_RELATIONS).then_some(locks),
+        raises_locks(surveyed, locks).then_some(locks),
     );
     spec.port = arguments.old_port;
     spec.extra = arguments.old_options.clone();
     spec.socket_parent = arguments.socketdir.clone();
     Postmaster::start(&spec, &run.cancel)
+}
+
+/// Whether a private old server is given a larger lock table than its settings say.
+pub fn raises_locks(surveyed: &Surveyed, locks: u32) -> bool {
+    locks > surveyed.old_control.max_locks_per_xact
+        && surveyed.relation_files > Plan::MANY_RELATIONS
 }
 
 /// The user that initdb made owns every catalog object; another one cannot take its place.
@@ -210,19 +222,17 @@ fn introduce(run: &Run, surveyed: &Surveyed, snapshot: &Snapshot) {
         .iter()
         .map(|database| database.tables)
         .sum();
-    let pages: u64 = snapshot
-        .databases
-        .iter()
-        .map(|database| database.pages)
-        .sum();
-    let _ = pages;
     let bytes: u64 = surveyed.inventory.iter().map(|place| place.bytes).sum();
+    let state = match surveyed.serving {
+        Some(_) => "running",
+        None => "stopped",
+    };
     run.stream.emit(EventKind::Cluster(ClusterFacts {
         side: "old".to_owned(),
         data_directory: surveyed.old.path.clone(),
         version: surveyed.old_installation.version.clone(),
         description: format!(
-            "stopped, {} databases, {tables} tables, {}",
+            "{state}, {} databases, {tables} tables, {}",
             snapshot.connectable().len(),
             crate::render::size(bytes)
         ),

@@ -27,11 +27,19 @@ pub struct Client {
     side: Side,
 }
 
-/// A role that does not exist is a mistake in the options, not a failure of the server.
+/// A role that does not exist is a mistake in the options, not a failure of a private server;
+/// the operator's server may refuse for many more reasons.
 fn refused(endpoint: &Endpoint, database: &str, error: &postgres::Error) -> Error {
-    let unknown_user = error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
+    let state = error.code();
+    let unknown_user =
+        endpoint.private && state == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
+    let whose = if endpoint.private {
+        "private"
+    } else {
+        "running"
+    };
     let message = format!(
-        "could not connect to database \"{database}\" of the {} server",
+        "could not connect to database \"{database}\" of the {whose} {} server",
         endpoint.side
     );
     let code = if unknown_user {
@@ -49,7 +57,46 @@ fn refused(endpoint: &Endpoint, database: &str, error: &postgres::Error) -> Erro
             "give the name of the superuser that initdb made with --username (-U)",
         ));
     }
+    if endpoint.private {
+        return described;
+    }
     described
+        .fact("host", endpoint.host.display())
+        .fact("port", endpoint.port)
+        .remedy(Remedy::manual(way_in(endpoint, error)))
+}
+
+/// What lets a session of ours into the operator's server.
+fn way_in(endpoint: &Endpoint, error: &postgres::Error) -> String {
+    let user = &endpoint.user;
+    let state = error.code();
+    let no_password = error.source().is_some_and(|source| {
+        // The crate has no other sign for it.
+        source.to_string() == "password missing"
+    });
+    if no_password || state == Some(&SqlState::INVALID_PASSWORD) {
+        return format!(
+            "give the password of {user} with PGPASSWORD, or in the file PGPASSFILE or ~/.pgpass \
+             of the user who owns the data directory"
+        );
+    }
+    if state == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) {
+        let rule = if endpoint.is_socket() {
+            format!("local all {user} peer")
+        } else {
+            format!("host all {user} {} scram-sha-256", endpoint.host.display())
+        };
+        return format!(
+            "{user} must be the superuser that initdb made (--username gives another name), and \
+             the access rules of the server must let it in: put the line \"{rule}\" first in its \
+             pg_hba.conf, and reload the server"
+        );
+    }
+    if state == Some(&SqlState::TOO_MANY_CONNECTIONS) {
+        return "give fewer --jobs, or end sessions that are not needed".to_owned();
+    }
+    "mend what the server says, or stop it: a stopped cluster is read by a private server"
+        .to_owned()
 }
 
 impl Client {

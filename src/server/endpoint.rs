@@ -24,6 +24,8 @@ pub struct Endpoint {
     pub user: String,
     /// Where its messages are, as far as we know.
     pub log: Option<PathBuf>,
+    /// Whether it is a private server, whose access rules are ours.
+    pub private: bool,
 }
 
 impl Endpoint {

@@ -71,7 +71,7 @@ pub fn last_start_was_ours(datadir: &DataDir) -> Result<bool> {
     Ok(datadir.postmaster_opts()?.is_none_or(|opts| ours(&opts)))
 }
 
-fn ours(opts: &PostmasterOpts) -> bool {
+pub(super) fn ours(opts: &PostmasterOpts) -> bool {
     opts.setting("cluster_name") == Some(CLUSTER_NAME)
 }
 
@@ -80,7 +80,7 @@ fn ours(opts: &PostmasterOpts) -> bool {
 /// Every server makes its data directory its working directory, which tells it from a process
 /// that was given the same number later. A zombie has none, and is dead. Where the system does
 /// not say, a process with that number is taken for the server: refusing is the safe side.
-fn alive(pid: i32, datadir: &Path) -> bool {
+pub(super) fn alive(pid: i32, datadir: &Path) -> bool {
     if kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH) {
         return false;
     }

@@ -69,6 +69,7 @@ impl Postmaster {
                 port: spec.port,
                 user: spec.user.clone(),
                 log: Some(spec.log.clone()),
+                private: true,
             },
             _socket: socket,
             child: Some(child),

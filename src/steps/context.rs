@@ -2,6 +2,7 @@
 
 mod control;
 mod hold;
+mod old;
 mod removal;
 
 use std::path::PathBuf;
@@ -14,10 +15,10 @@ use crate::catalog::Snapshot;
 use crate::disk::Area;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::event::{EventKind, Level, Sink};
-use crate::pg::{ControlFile, DataDir, Oid};
+use crate::pg::{DataDir, Oid};
 use crate::plan::{FileMap, Places, Plan};
 use crate::schema::DumpFiles;
-use crate::server::{self, Installation, Postmaster, PostmasterSpec, Side};
+use crate::server::{self, Installation, Postmaster, PostmasterSpec, Running, Side};
 use crate::transfer::Work;
 use crate::work::Cancel;
 
@@ -52,6 +53,8 @@ pub struct Context<'a> {
     /// Whether new is to be started at the end.
     pub start_new: bool,
     old_server: Option<Postmaster>,
+    /// The operator's server, once it has been seen.
+    old_serving: Option<Running>,
     new_server: Option<Postmaster>,
     /// New's control file is in place for a private server only.
     control_lent: bool,
@@ -80,6 +83,7 @@ impl<'a> Context<'a> {
             state,
             start_new: false,
             old_server,
+            old_serving: None,
             new_server: None,
             control_lent: false,
             discarding: false,
@@ -195,44 +199,6 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// The private old server, started if it is not running.
-    ///
-    /// It keeps archiving as it is configured and refuses everybody but us; see
-    /// [`PostmasterSpec::for_old`].
-    pub fn old_server(&mut self) -> Result<&Postmaster> {
-        if self.old_server.is_none() {
-            let mut spec = PostmasterSpec::for_old(
-                &self.old_installation(),
-                &self.old_dir(),
-                &self.plan.install_user,
-                &self.logs().join("old-server.log"),
-                self.plan
-                    .old
-                    .raise_locks
-                    .then_some(self.plan.locks_per_transaction),
-            );
-            spec.port = self.plan.old.port;
-            spec.extra = self.plan.old.options.clone();
-            spec.socket_parent = self.plan.socket_dir.clone();
-            self.old_server = Some(Postmaster::start(&spec, self.cancel)?);
-        }
-        self.old_server
-            .as_ref()
-            .ok_or_else(|| missing_server("old"))
-    }
-
-    /// Stops the private old server, if one runs.
-    ///
-    /// Its control file changes by that. It is remembered by [`Self::remember_old_control`]
-    /// alone, and only when what was read is stored: otherwise the next cutover would believe
-    /// that it knows the catalog of a cluster nobody has looked at.
-    pub fn stop_old_server(&mut self) -> Result<()> {
-        match self.old_server.take() {
-            Some(server) => server.stop(),
-            None => Ok(()),
-        }
-    }
-
     /// The private new server, started if it is not running; `fsync` counts for the start.
     ///
     /// Its control file is in place only while it runs, so that nobody starts new by accident.
@@ -309,38 +275,6 @@ impl<'a> Context<'a> {
                 crate::pg::quote::shell_path(&dir.path)
             )))),
         }
-    }
-
-    /// An error while a server runs in old's data directory.
-    pub fn old_is_down(&self) -> Result<()> {
-        match server::running(&self.old_dir())? {
-            None => Ok(()),
-            Some(file) => Err(
-                Error::new(Code::OldServerRunning, "the old server is running")
-                    .fact("data directory", self.plan.old.data_dir.display())
-                    .fact("process", file.process()),
-            ),
-        }
-    }
-
-    /// Old's control file.
-    pub fn old_control(&self) -> Result<ControlFile> {
-        ControlFile::read(&self.plan.old.data_dir)
-    }
-
-    /// Writes down what old's control file is now: the stored catalog is old's as long as the
-    /// file stays this.
-    pub fn remember_old_control(&self) -> Result<()> {
-        self.save(
-            OLD_CONTROL,
-            &crate::pg::control::fingerprint(&self.plan.old.data_dir)?,
-        )
-    }
-
-    /// Whether old has been started since this program last left it.
-    pub fn old_was_started(&self) -> Result<bool> {
-        let known: String = self.load(OLD_CONTROL)?;
-        Ok(known != crate::pg::control::fingerprint(&self.plan.old.data_dir)?)
     }
 
     /// Old's catalog as last read.

@@ -1,4 +1,4 @@
-//! The old cluster: its directory, its control file, its tablespaces, and that it is at rest.
+//! The old cluster: its directory, its control file, its tablespaces, and who serves it.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::error::{Code, Error, Remedy};
 use crate::pg::quote::shell_path;
 use crate::pg::{ClusterState, ControlFile, DataDir, MajorVersion, PostmasterPid};
 use crate::plan::TablespacePlace;
-use crate::server::{self, Installation, Side};
+use crate::server::{self, Installation, Running, Side};
 
 use super::Request;
 use super::owner::{self, Owner};
@@ -26,6 +26,8 @@ pub(super) struct Old {
     pub(super) sound: bool,
     /// A private server that a killed run has left behind.
     pub(super) leftover: Option<PostmasterPid>,
+    /// The operator's server.
+    pub(super) serving: Option<Running>,
 }
 
 /// Looks at the old cluster; nothing is returned only where there is no data directory.
@@ -58,7 +60,15 @@ pub(super) fn examine(
     if let Some(control) = &control {
         problems.extend(foreign_control(&dir, control));
     }
-    let leftover = at_rest(&dir, bindir, control.as_ref(), problems);
+    let user = request.username.as_deref().unwrap_or(&owner.name);
+    let seen = Seen {
+        dir: &dir,
+        bindir,
+        installation,
+        control: control.as_ref(),
+        user,
+    };
+    let (leftover, serving) = server_in(&seen, problems);
     let wal_dir = dir
         .wal_dir_target()
         .filter(|target| !target.starts_with(&dir.path));
@@ -69,6 +79,7 @@ pub(super) fn examine(
         wal_dir,
         sound,
         leftover,
+        serving,
     })
 }
 
@@ -165,23 +176,43 @@ fn foreign_control(dir: &DataDir, control: &ControlFile) -> Option<Error> {
     })
 }
 
-/// Whether the cluster is at rest; gives back a server of ours, which the caller stops.
-fn at_rest(
-    dir: &DataDir,
-    bindir: &Path,
-    control: Option<&ControlFile>,
-    problems: &mut Problems,
-) -> Option<PostmasterPid> {
-    let server = problems.keep(server::running(dir))?;
-    let Some(server) = server else {
-        problems.extend(control.and_then(|control| not_shut_down(dir, bindir, control)));
-        return None;
+/// What decides whether a server may be there.
+struct Seen<'a> {
+    dir: &'a DataDir,
+    bindir: &'a Path,
+    installation: Option<&'a Installation>,
+    control: Option<&'a ControlFile>,
+    user: &'a str,
+}
+
+/// The server that is at work there: one of ours, which the caller stops, or the operator's.
+/// Where there is none, the cluster must have been shut down.
+fn server_in(seen: &Seen<'_>, problems: &mut Problems) -> (Option<PostmasterPid>, Option<Running>) {
+    let Seen { dir, bindir, .. } = *seen;
+    let Some(server) = problems.keep(server::running(dir)) else {
+        return (None, None);
     };
-    if problems.keep(server::leftover(dir))?.is_some() {
-        return Some(server);
+    let Some(server) = server else {
+        problems.extend(
+            seen.control
+                .and_then(|control| not_shut_down(dir, bindir, control)),
+        );
+        return (None, None);
+    };
+    match problems.keep(server::leftover(dir)) {
+        Some(Some(_)) => return (Some(server), None),
+        Some(None) => {}
+        None => return (None, None),
     }
-    problems.push(still_running(Side::Old, dir, bindir, &server));
-    None
+    if server.standalone() {
+        problems.push(still_running(Side::Old, dir, bindir, &server));
+        return (None, None);
+    }
+    let find = |installation| Running::find(dir, installation, seen.user);
+    let serving = seen
+        .installation
+        .and_then(|installation| problems.keep(find(installation)).flatten());
+    (None, serving)
 }
 
 /// A server where none may be, and how to stop it.

@@ -74,29 +74,38 @@ fn old_must_have_been_shut_down() {
 }
 
 #[test]
-fn a_running_old_server_is_told_how_to_stop() {
+fn a_running_old_server_is_found_and_one_that_is_not_ready_is_told() {
     let world = World::new();
     world.old_control(&changed(control(15), STATE, IN_PRODUCTION));
     let server = world.server("old", "postgres \"-D\" \"x\"\n");
-    let error = world.only_problem();
-    says(
-        &error,
-        Code::OldServerRunning,
-        "the old server is still running",
-    );
-    assert_eq!(
-        fact(&error, "process"),
-        Some(server.0.id().to_string().as_str())
-    );
-    assert_eq!(
-        remedy(&error),
-        format!(
-            "{} stop -D {}",
-            world.path("bin15/pg_ctl").display(),
-            world.path("old").display()
-        )
-    );
-    let text = format!("-{}\n{}\n", server.0.id(), world.path("old").display());
+    let pid = server.0.id();
+    let says_of_itself = |status: &str| {
+        let old = world.path("old");
+        let text = format!(
+            "{pid}\n{}\n1763721000\n5433\n/tmp\n*\n  1 2\n{status}\n",
+            old.display()
+        );
+        world.write("old/postmaster.pid", text);
+    };
+    says_of_itself("ready   ");
+    let found = world.sound().serving.unwrap();
+    assert_eq!(found.endpoint.host, std::path::Path::new("/tmp"));
+    assert_eq!(found.endpoint.port, 5433);
+    assert_eq!(found.opts.args, ["-D", "x"]);
+    for (status, message) in [
+        (
+            "starting",
+            "the old server is starting and does not accept sessions yet",
+        ),
+        ("stopping", "the old server is being stopped"),
+        ("standby ", "the old server is a standby"),
+    ] {
+        says_of_itself(status);
+        let error = world.only_problem();
+        says(&error, Code::OldServerNotReady, message);
+        assert_eq!(fact(&error, "process"), Some(pid.to_string().as_str()));
+    }
+    let text = format!("-{pid}\n{}\n", world.path("old").display());
     world.write("old/postmaster.pid", text);
     says(
         &world.only_problem(),

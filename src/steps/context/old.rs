@@ -1,0 +1,113 @@
+//! The server old is read by, and what old's control file says of its past.
+
+use super::{Context, OLD_CONTROL, missing_server};
+use crate::error::{Code, Error, Remedy, Result};
+use crate::pg::ControlFile;
+use crate::plan::Plan;
+use crate::server::{self, Endpoint, Postmaster, PostmasterSpec, Running};
+
+impl Context<'_> {
+    /// The operator's server in old, where one accepts sessions.
+    pub fn old_is_serving(&self) -> Result<Option<Running>> {
+        Running::find(
+            &self.old_dir(),
+            &self.old_installation(),
+            &self.plan.install_user,
+        )
+    }
+
+    /// The server old is read by: the operator's where it runs, else a private one, which is
+    /// started if it is not running.
+    ///
+    /// The private one keeps archiving as it is configured and refuses everybody but us; see
+    /// [`PostmasterSpec::for_old`]. None is started where the operator's server has gone in the
+    /// meantime: somebody is about to start it again.
+    pub fn old_server(&mut self) -> Result<&Endpoint> {
+        if self.old_server.is_none() {
+            let serving = self.old_is_serving()?;
+            if serving.is_none() && self.old_serving.is_some() {
+                return Err(gone(self.plan));
+            }
+            self.old_serving = serving;
+        }
+        if self.old_server.is_none() && self.old_serving.is_none() {
+            self.old_server = Some(self.start_old_privately()?);
+        }
+        let private = self.old_server.as_deref();
+        private
+            .or(self.old_serving.as_ref().map(|serving| &serving.endpoint))
+            .ok_or_else(|| missing_server("old"))
+    }
+
+    fn start_old_privately(&self) -> Result<Postmaster> {
+        let mut spec = PostmasterSpec::for_old(
+            &self.old_installation(),
+            &self.old_dir(),
+            &self.plan.install_user,
+            &self.logs().join("old-server.log"),
+            self.plan
+                .old
+                .raise_locks
+                .then_some(self.plan.locks_per_transaction),
+        );
+        spec.port = self.plan.old.port;
+        spec.extra = self.plan.old.options.clone();
+        spec.socket_parent = self.plan.socket_dir.clone();
+        Postmaster::start(&spec, self.cancel)
+    }
+
+    /// Stops the private old server, if one runs; the operator's is left alone.
+    ///
+    /// Its control file changes by that. It is remembered by [`Self::remember_old_control`]
+    /// alone, and only when what was read is stored: otherwise the next cutover would believe
+    /// that it knows the catalog of a cluster nobody has looked at.
+    pub fn stop_old_server(&mut self) -> Result<()> {
+        match self.old_server.take() {
+            Some(server) => server.stop(),
+            None => Ok(()),
+        }
+    }
+
+    /// An error while a server runs in old's data directory.
+    pub fn old_is_down(&self) -> Result<()> {
+        match server::running(&self.old_dir())? {
+            None => Ok(()),
+            Some(file) => Err(
+                Error::new(Code::OldServerRunning, "the old server is running")
+                    .fact("data directory", self.plan.old.data_dir.display())
+                    .fact("process", file.process()),
+            ),
+        }
+    }
+
+    /// Old's control file.
+    pub fn old_control(&self) -> Result<ControlFile> {
+        ControlFile::read(&self.plan.old.data_dir)
+    }
+
+    /// Writes down what old's control file is now: the stored catalog is old's as long as the
+    /// file stays this.
+    pub fn remember_old_control(&self) -> Result<()> {
+        self.save(
+            OLD_CONTROL,
+            &crate::pg::control::fingerprint(&self.plan.old.data_dir)?,
+        )
+    }
+
+    /// Whether old has been started since this program last left it.
+    pub fn old_was_started(&self) -> Result<bool> {
+        let known: String = self.load(OLD_CONTROL)?;
+        Ok(known != crate::pg::control::fingerprint(&self.plan.old.data_dir)?)
+    }
+}
+
+fn gone(plan: &Plan) -> Error {
+    Error::new(
+        Code::OldServerNotReady,
+        "the old server was stopped while it was being read",
+    )
+    .fact("data directory", plan.old.data_dir.display())
+    .remedy(Remedy::manual(
+        "start it again, or leave it stopped, and run the command again",
+    ))
+}
