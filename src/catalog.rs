@@ -7,11 +7,13 @@
 mod copy;
 mod fingerprint;
 mod read;
+mod reading;
 mod relation;
 mod snapshot;
 mod template;
 
 pub use fingerprint::{Fingerprint, FingerprintQuery, fingerprint};
 pub use read::read;
+pub use reading::{Heap, Mark, Reading, RelationMap, read_in_use};
 pub use relation::{Persistence, RelKind, Relation};
 pub use snapshot::{Database, LocaleProvider, Role, Snapshot, Tablespace, TemplateSettings};

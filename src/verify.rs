@@ -1,7 +1,10 @@
-//! Comparison of old and new, file by file; nothing is ever repaired here.
+//! Comparison of old and new, file by file, and of old with what it was; nothing is ever
+//! repaired here.
 //!
 //! Tables are not read through a server: in link mode even reading would stamp old's pages.
 
 mod files;
+mod quiet;
 
 pub use files::{Compared, contents, names_and_sizes};
+pub use quiet::{Since, since};
