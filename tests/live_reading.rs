@@ -29,6 +29,7 @@ fn endpoint(cluster: &Cluster, major: u16) -> Endpoint {
         port: 5432,
         user: "postgres".to_owned(),
         log: None,
+        private: false,
     }
 }
 
