@@ -13,7 +13,7 @@ mod snapshot;
 mod template;
 
 pub use fingerprint::{Fingerprint, FingerprintQuery, fingerprint};
-pub use read::read;
+pub use read::{read, read_and};
 pub use reading::{Heap, Mark, Reading, RelationMap, read_in_use};
 pub use relation::{Persistence, RelKind, Relation};
 pub use snapshot::{Database, LocaleProvider, Role, Snapshot, Tablespace, TemplateSettings};

@@ -16,26 +16,43 @@ use crate::server::{Cancel, Client, Endpoint, in_each_database};
 ///
 /// Databases that let nobody in are listed without contents.
 pub fn read(server: &Endpoint, jobs: usize, cancel: &Cancel) -> Result<Snapshot> {
+    let (snapshot, _) = read_and(server, jobs, cancel, |_, _| Ok(()))?;
+    Ok(snapshot)
+}
+
+/// Reads it, and in the session that has read a database does some work there.
+///
+/// With hundreds of databases the opening of sessions is what takes the time. The answers come
+/// in the order of the databases one can connect to.
+pub fn read_and<T: Send>(
+    server: &Endpoint,
+    jobs: usize,
+    cancel: &Cancel,
+    work: impl Fn(&mut Client, &Database) -> Result<T> + Sync,
+) -> Result<(Snapshot, Vec<T>)> {
     let mut client = connect(server)?;
     let query = FingerprintQuery::new(&mut client)?;
     let mut snapshot = read_cluster(&mut Source::new(&mut client)?)?;
     drop(client);
     let names = snapshot.connectable();
-    let contents = in_each_database(server, &names, jobs, cancel, |client, _| {
-        read_contents(client, &query)
+    let read = in_each_database(server, &names, jobs, cancel, |client, name| {
+        let database = snapshot
+            .database(name)
+            .ok_or_else(|| Error::new(Code::Internal, "a database went missing"))?;
+        let database = read_contents(client, &query, database)?;
+        let answer = work(client, &database)?;
+        Ok((database, answer))
     })?;
+    let mut answers = Vec::with_capacity(read.len());
     let connectable = snapshot
         .databases
         .iter_mut()
         .filter(|database| database.connectable());
-    for (database, contents) in connectable.zip(contents) {
-        database.relations = contents.relations;
-        database.tables = contents.tables;
-        database.pages = contents.pages;
-        database.large_objects = contents.large_objects;
-        database.large_objects_digest = contents.large_objects_digest;
+    for (place, (database, answer)) in connectable.zip(read) {
+        *place = database;
+        answers.push(answer);
     }
-    Ok(snapshot)
+    Ok((snapshot, answers))
 }
 
 /// Opens the first session: `template1`, since `postgres` may have been dropped, else that one.
@@ -121,28 +138,24 @@ fn read_database_row(fields: &mut Fields) -> Result<Database> {
     })
 }
 
-/// The part of a [`Database`] that only a session inside it can read.
-#[derive(Debug)]
-struct Contents {
-    relations: Vec<Relation>,
-    tables: u64,
-    pages: u64,
-    large_objects: u64,
-    large_objects_digest: String,
-}
-
-fn read_contents(client: &mut Client, query: &FingerprintQuery) -> Result<Contents> {
+/// Adds what only a session inside a database can read.
+fn read_contents(
+    client: &mut Client,
+    query: &FingerprintQuery,
+    database: &Database,
+) -> Result<Database> {
     let (large_objects, large_objects_digest) = query.large_objects(client)?;
     let mut source = Source::new(client)?;
     let mut reader = RelationReader::default();
     source.lines(RELATIONS, |fields| reader.row(fields))?;
     let (relations, pages) = reader.finish();
-    Ok(Contents {
+    Ok(Database {
         relations,
         tables: source.one(TABLES, |fields| fields.number())?,
         pages,
         large_objects,
         large_objects_digest,
+        ..database.clone()
     })
 }
 

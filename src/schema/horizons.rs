@@ -7,10 +7,10 @@
 use std::collections::HashMap;
 
 use super::freeze::refreeze_horizons;
-use crate::catalog::{Database, RelKind, Relation, Snapshot};
+use crate::catalog::{self, Database, RelKind, Relation, Snapshot};
 use crate::error::{Code, Error, Result};
 use crate::pg::{MultiXid, Oid, Xid};
-use crate::server::{Cancel, Client, Endpoint, in_each_database};
+use crate::server::{Cancel, Client, Endpoint};
 
 /// What [`mend`] did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,22 +24,22 @@ pub struct Mended {
 }
 
 /// Gives every user table of new, and `pg_largeobject`, the horizons it has in old.
+///
+/// The catalog it gives back is new's as it is afterwards.
 pub fn mend(
     new: &Endpoint,
     old: &Snapshot,
-    now: &Snapshot,
     jobs: usize,
     cancel: &Cancel,
-) -> Result<Mended> {
-    let databases = now.connectable();
-    let parts = in_each_database(new, &databases, jobs, cancel, |client, name| {
-        match (old.database(name), now.database(name)) {
-            (Some(old), Some(now)) => mend_database(client, old, now),
-            _ => Err(
-                Error::new(Code::CatalogPairing, "a database is in one cluster only")
-                    .fact("database", name),
-            ),
-        }
+) -> Result<(Mended, Snapshot)> {
+    let (now, parts) = catalog::read_and(new, jobs, cancel, |client, now| {
+        let old = old.database(&now.name).ok_or_else(|| {
+            Error::new(Code::CatalogPairing, "a database is in one cluster only")
+                .fact("database", &now.name)
+        })?;
+        let mended = mend_database(client, old, now)?;
+        assert_covered(client, &now.name)?;
+        Ok(mended)
     })?;
     let mended = parts
         .into_iter()
@@ -48,11 +48,11 @@ pub fn mend(
             relations: sum.relations + part.relations,
             databases: sum.databases + part.databases,
         });
-    if mended.relations + mended.databases > 0 {
-        refreeze_horizons(new, &databases, jobs, cancel)?;
+    if mended.relations + mended.databases == 0 {
+        return Ok((mended, now));
     }
-    in_each_database(new, &databases, jobs, cancel, assert_covered)?;
-    Ok(mended)
+    refreeze_horizons(new, &now.connectable(), jobs, cancel)?;
+    Ok((mended, catalog::read(new, jobs, cancel)?))
 }
 
 fn has_horizon(relation: &Relation) -> bool {

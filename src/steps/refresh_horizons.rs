@@ -42,8 +42,7 @@ impl Step for RefreshHorizons {
         freeze_and_prove(cx)?;
         transaction_state::carry(cx, Used::AfterOld, "pg_resetwal-refresh.log")?;
         let server = cx.new_server(true)?;
-        let now = catalog::read(server, jobs, cancel)?;
-        let mended = schema::mend(server, &old, &now, jobs, cancel)?;
+        let (mended, _) = schema::mend(server, &old, jobs, cancel)?;
         let catalogs = schema::freeze(server, &databases, jobs, cancel)?;
         let now = catalog::read(server, jobs, cancel)?;
         cx.stop_new_server()?;

@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 use super::{Context, Phase, Step};
-use crate::catalog;
 use crate::error::Result;
 use crate::schema;
 
@@ -23,14 +22,7 @@ impl Step for SetHorizons {
         let old = cx.old_snapshot()?;
         let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
         let server = cx.new_server(false)?;
-        let now = catalog::read(server, jobs, cancel)?;
-        let mended = schema::mend(server, &old, &now, jobs, cancel)?;
-        let changed = mended.relations + mended.databases > 0;
-        let now = if changed {
-            catalog::read(server, jobs, cancel)?
-        } else {
-            now
-        };
+        let (mended, now) = schema::mend(server, &old, jobs, cancel)?;
         cx.stop_new_server()?;
         cx.save_new_snapshot(&now)?;
         let rows = schema::scan(&cx.plan.new.data_dir, &cx.new_catalogs()?)?;
