@@ -144,7 +144,7 @@ fn version_of(program: &Path) -> Result<Version> {
         let said = String::from_utf8_lossy(&output.stderr);
         let error = missing(program, "fails when it is asked for its version")
             .fact("exit status", command::describe(output.status));
-        return Err(said.lines().fold(error, |e, line| e.fact("output", line)));
+        return Err(error.fact("output", said.trim()));
     }
     let text = String::from_utf8_lossy(&output.stdout);
     if !text.contains("PostgreSQL") && !text.contains("EnterpriseDB") {

@@ -180,8 +180,9 @@ impl Postmaster {
             .remedy(Remedy::manual(format!(
                 "read {log}, put right what it says, and run the command again"
             )));
-        for line in tail(&mut self.log, self.log_start) {
-            error = error.fact("log line", line);
+        let said = tail(&mut self.log, self.log_start);
+        if !said.is_empty() {
+            error = error.fact("log line", said.join("\n"));
         }
         error
     }

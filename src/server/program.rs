@@ -175,8 +175,8 @@ impl<'a> Program<'a> {
         if let Some((kind, name)) = &self.subject {
             error = error.fact(kind, name);
         }
-        for line in lines {
-            error = error.fact("output", line);
+        if !lines.is_empty() {
+            error = error.fact("output", lines.join("\n"));
         }
         match &self.log {
             Some(log) => error
@@ -201,8 +201,7 @@ pub(super) fn append_to(log: &Path) -> Result<File> {
         .map_err(|error| Error::io(Code::DiskOperation, "open the log", log, &error))
 }
 
-/// The lines that say why, of those written behind `start`: from the first complaint on, or the
-/// last ones; what cannot be read is left out.
+/// The lines that say why, of those written behind `start`; what cannot be read is left out.
 pub(super) fn tail(file: &mut File, start: u64) -> Vec<String> {
     const MUCH: u64 = 16 * 1024;
     let Ok(end) = file.seek(SeekFrom::End(0)) else {
@@ -213,23 +212,34 @@ pub(super) fn tail(file: &mut File, start: u64) -> Vec<String> {
     if file.seek(SeekFrom::Start(from)).is_err() || file.read_to_end(&mut bytes).is_err() {
         return Vec::new();
     }
-    let text = String::from_utf8_lossy(&bytes);
-    let mut lines: Vec<String> = text
+    why(&String::from_utf8_lossy(&bytes))
+}
+
+/// The first complaint with what belongs to it, or the last lines where nobody complained.
+///
+/// pg_restore names the object before the complaint and the statement after it. The statement is
+/// left to the log: it is long, and begins with the OIDs that all of its objects are given.
+fn why(text: &str) -> Vec<String> {
+    let lines: Vec<&str> = text
         .lines()
         .filter(|line| !line.trim().is_empty())
-        .map(str::to_owned)
         .collect();
-    // What follows the first complaint is its context: the statement, then the consequences.
     let complaint = ["error: ", "ERROR: ", "FATAL: ", "PANIC: "];
-    let first = lines
+    let complains = |line: &&str| complaint.iter().any(|word| line.contains(word));
+    let Some(first) = lines.iter().position(complains) else {
+        let last = lines.len().saturating_sub(TAIL_LINES);
+        return lines[last..].iter().map(|&line| line.to_owned()).collect();
+    };
+    let object = first.checked_sub(1).map(|before| lines[before]);
+    let object = object.filter(|line| line.contains(": from TOC entry "));
+    let context = lines[first + 1..]
         .iter()
-        .position(|line| complaint.iter().any(|word| line.contains(word)));
-    match first {
-        Some(first) => lines.drain(..first).for_each(drop),
-        None => drop(lines.drain(..lines.len().saturating_sub(TAIL_LINES))),
-    }
-    lines.truncate(TAIL_LINES);
-    lines
+        .take_while(|line| !line.starts_with("Command was:") && !complains(line));
+    let all = object.into_iter().chain([lines[first]]);
+    all.chain(context.copied())
+        .take(TAIL_LINES)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// An option with a path, absolute since the child works in another directory than we do.
@@ -237,4 +247,47 @@ pub(super) fn path_option(option: &str, path: &Path) -> OsString {
     let mut word = OsString::from(option);
     word.push(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
     word
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_pg_restore_is_told_with_its_object_and_without_its_statement() {
+        let log = "pg_restore: creating TABLE \"public.a\"\n\
+                   pg_restore: while PROCESSING TOC:\n\
+                   pg_restore: from TOC entry 215; 1259 16385 TABLE a postgres\n\
+                   pg_restore: error: could not execute query: ERROR:  no such type\n\
+                   LINE 3: \"b\" d\n\
+                   Command was: \n\
+                   -- For binary upgrade, must preserve pg_type oid\n\
+                   SELECT 1;\n";
+        assert_eq!(
+            why(log),
+            [
+                "pg_restore: from TOC entry 215; 1259 16385 TABLE a postgres",
+                "pg_restore: error: could not execute query: ERROR:  no such type",
+                "LINE 3: \"b\" d",
+            ]
+        );
+    }
+
+    #[test]
+    fn without_a_complaint_the_last_lines_are_told() {
+        let log: String = (1..=12)
+            .map(|number| format!("line {number}\n\n"))
+            .collect();
+        let said = why(&log);
+        assert_eq!(said.len(), TAIL_LINES);
+        assert_eq!(said.first().map(String::as_str), Some("line 3"));
+        assert_eq!(why(""), [""; 0]);
+    }
+
+    #[test]
+    fn one_complaint_is_enough() {
+        let log = "2026 LOG:  starting\n2026 FATAL:  no memory\n2026 HINT:  buy some\n\
+                   2026 FATAL:  again\n";
+        assert_eq!(why(log), ["2026 FATAL:  no memory", "2026 HINT:  buy some"]);
+    }
 }
