@@ -154,6 +154,12 @@ impl Engine<'_> {
 
     /// Once new has been started there is no going back by oneself: it may have written.
     fn undo_after(&mut self, error: Error, to: Target) -> Outcome {
+        // A private server of ours is nobody who has started new.
+        self.cx.cancel = self.steady;
+        if let Err(second) = self.cx.stop_servers() {
+            return self
+                .stopped(error.fact("stopping a private server failed", second.to_string()));
+        }
         match new_state(self.cx.plan, &self.cx.state) {
             Ok(NewState::Untouched) => {}
             Ok(NewState::Started | NewState::Missing) => {
