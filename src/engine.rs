@@ -14,7 +14,7 @@ mod state_dir;
 pub use finalize::finalize;
 pub use outcome::Outcome;
 pub use recorder::{EVENTS_FILE, Recorder};
-pub use state_dir::{KEPT, REPORT_FILE, StateDir, default_state_dir};
+pub use state_dir::{KEPT, REPORT_FILE, StateDir};
 
 use crate::error::Result;
 use crate::event::EventKind;

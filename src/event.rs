@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Exit, Remedy};
-pub use crate::journal::{Phase, Standing};
+pub use crate::journal::{Phase, Standing, StepState};
 use crate::pg::Version;
 
 /// One event, as it is sent and stored.
@@ -103,7 +103,7 @@ pub struct ClusterFacts {
     pub data_directory: PathBuf,
     /// The version of its installation.
     pub version: Version,
-    /// `stopped, 3 databases, 20114 tables`: what is known, as a clause.
+    /// `stopped, 3 databases, 20,114 tables`: what is known, as a clause.
     pub description: String,
 }
 
@@ -162,6 +162,13 @@ pub enum EventKind {
         step: String,
         /// How long it took.
         seconds: f64,
+    },
+    /// How far a step is of which nothing is being done now.
+    StepStands {
+        /// Name of the step.
+        step: String,
+        /// How far it is.
+        state: StepState,
     },
     /// A check found something.
     Finding(Found),

@@ -2,6 +2,7 @@
 //!
 //! Nothing here opens a socket, starts a process or writes. `read` does input, `parse` is pure.
 
+pub mod amount;
 pub mod conf;
 pub mod control;
 pub mod datadir;

@@ -8,16 +8,17 @@ mod mode;
 mod remaining;
 mod space;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 pub use filemap::{FileMap, Folder, Pair, Places};
 pub use mode::Mode;
-pub use remaining::{Task, remaining};
+pub use remaining::{Task, remaining, start_command};
 pub use space::{Demand, Inventory, demands};
 
 use crate::catalog::TemplateSettings;
+use crate::pg::quote::shell_path;
 use crate::pg::{PostmasterOpts, SystemIdentifier, Version};
 
 /// The format of `plan.json` this release writes.
@@ -134,6 +135,22 @@ impl Plan {
     /// The value goes into old's WAL, where a hot standby with a smaller one would stop at it
     /// after a rollback, so it is left alone while the default is large enough.
     pub const MANY_RELATIONS: u64 = 3000;
+
+    /// The option by which later commands find this migration.
+    pub fn named(&self) -> String {
+        if default_state_dir(&self.new.data_dir) == self.state_dir {
+            format!("-D {}", shell_path(&self.new.data_dir))
+        } else {
+            format!("--state-dir {}", shell_path(&self.state_dir))
+        }
+    }
+}
+
+/// `NEWDATADIR.migration`.
+pub fn default_state_dir(new_data_dir: &Path) -> PathBuf {
+    let mut path = new_data_dir.as_os_str().to_owned();
+    path.push(".migration");
+    PathBuf::from(path)
 }
 
 /// Default of `max_connections` plus the prepared transactions and auxiliary processes that

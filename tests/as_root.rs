@@ -118,8 +118,8 @@ fn data_of_root_is_refused() {
         mode: "copy".to_owned(),
         old: data.clone(),
     };
-    for command in ["check", "prepare", "upgrade"] {
-        trip.run_first(&[command]).refused(
+    for words in [&["check"][..], &["prepare"], &["upgrade", "--yes"]] {
+        trip.run_first(words).refused(
             4,
             "PGM-1208",
             &["belongs to root", "chown -R", data.to_str().unwrap()],

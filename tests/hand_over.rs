@@ -78,7 +78,7 @@ fn by_link_the_way_back_ends_when_new_is_started() {
         let status = trip.run(&["status"]).stdout;
         assert!(status.contains("pg_migrator rollback"), "{status}");
         demand_started(&trip.new_starts());
-        trip.demand_standing("the new cluster has been started");
+        trip.demand_standing("has been started");
         for words in [&["rollback"][..], &["rollback", "--discard-new-writes"]] {
             trip.run(words).refused(
                 4,
@@ -189,9 +189,15 @@ fn finalize_removes_old_and_nothing_else() {
             assert_eq!(folders.len(), 2, "{folders:?}");
             assert!(folders[0].starts_with("PG_17_"), "{folders:?}");
             trip.run(&["status"])
-                .refused(4, "PGM-2001", &["there is no migration here"]);
+                .refused(4, "PGM-2001", &["the migration is over"]);
             trip.run(&["rollback"]).refused(4, "PGM-2001", &[]);
-            trip.run(&["log"]).demand(0);
+            assert_eq!(names(&trip.state()), ["events.jsonl", "report.txt"]);
+            let log = trip.run(&["log"]);
+            let report = fs::read_to_string(trip.state().join("report.txt")).unwrap();
+            for told in [&log.demand(0).stdout, &report] {
+                assert!(told.contains("finalize, begun"), "{told}");
+                assert!(told.trim_end().contains("is removed"), "{told}");
+            }
             case.demand_arrived(&case.stock.dump);
         }
     });

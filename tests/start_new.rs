@@ -79,8 +79,7 @@ fn new_is_started_where_that_was_asked_for() {
         ran.demand(0);
         assert!(ran.stdout.contains("accepts connections"), "{}", ran.stdout);
         demand_served(&case);
-        case.trip
-            .demand_standing("the new cluster has been started");
+        case.trip.demand_standing("has been started");
         case.trip
             .run(&["rollback"])
             .refused(4, "PGM-1204", &["a server is running in the new"]);
@@ -131,8 +130,7 @@ fn a_start_that_failed_after_it_began_is_not_undone() {
             .run(&["rollback"])
             .refused(4, "PGM-1204", &["a server is running in the new"]);
         case.trip.run(&["resume", "--start"]).demand(0);
-        case.trip
-            .demand_standing("the new cluster has been started");
+        case.trip.demand_standing("has been started");
         demand_served(&case);
     });
 }

@@ -135,6 +135,7 @@ fn read_database_row(fields: &mut Fields) -> Result<Database> {
         pages: 0,
         large_objects: 0,
         large_objects_digest: String::new(),
+        extensions: Vec::new(),
     })
 }
 
@@ -155,9 +156,12 @@ fn read_contents(
         pages,
         large_objects,
         large_objects_digest,
+        extensions: source.all(EXTENSIONS, |fields| fields.text())?,
         ..database.clone()
     })
 }
+
+const EXTENSIONS: &str = "SELECT extname FROM pg_catalog.pg_extension ORDER BY extname";
 
 const TABLES: &str = "
     SELECT pg_catalog.count(*) FROM pg_catalog.pg_class

@@ -144,6 +144,9 @@ pub struct Database {
     pub large_objects: u64,
     /// Changes with the OID, owner or privileges of any large object.
     pub large_objects_digest: String,
+    /// Names of its extensions, in order.
+    #[serde(default)]
+    pub extensions: Vec<String>,
 }
 
 impl Snapshot {

@@ -3,10 +3,11 @@
 use super::args::{Global, Migration};
 use super::migration;
 use super::run::{Ending, Run};
-use crate::engine::{Engine, Outcome, finalize};
+use crate::engine::{Engine, Outcome, REPORT_FILE, Recorder, StateDir, finalize};
 use crate::error::{Code, Error, Exit, Remedy, Result};
+use crate::journal::Standing;
 use crate::plan::Plan;
-use crate::steps::{Context, new_state};
+use crate::steps::{Context, NewState, new_state};
 use crate::work::Cancel;
 
 pub fn run(global: &Global, arguments: &Migration) -> Exit {
@@ -19,6 +20,9 @@ pub fn run(global: &Global, arguments: &Migration) -> Exit {
         }
     };
     run.announce("finalize", Some(opened.plan.mode), &[]);
+    if let Ok(recorder) = Recorder::open(&opened.state.area) {
+        run.stream.record(Box::new(recorder));
+    }
     let steady = Cancel::new();
     let plan = &opened.plan;
     let context = Context::new(
@@ -35,7 +39,7 @@ pub fn run(global: &Global, arguments: &Migration) -> Exit {
     if done {
         return end_for_good(&run, plan, outcome, opened.state);
     }
-    migration::end(&run, plan, outcome, &opened.state)
+    migration::end(&run, "finalize", plan, outcome, &opened.state)
 }
 
 fn give_up(global: &Global, engine: &mut Engine<'_>, plan: &Plan) -> Outcome {
@@ -44,33 +48,33 @@ fn give_up(global: &Global, engine: &mut Engine<'_>, plan: &Plan) -> Outcome {
         Ok(new) => new,
         Err(error) => return Outcome::unchanged(error, Some(standing)),
     };
-    // What is refused anyway is not asked about.
-    let allowed = new == crate::steps::NewState::Started;
+    // What is refused anyway is not asked about, and what is done already neither.
+    let allowed = new == NewState::Started && standing != Standing::Finalized;
     if allowed && let Err(error) = confirm(global, plan) {
         return Outcome::unchanged(error, Some(standing));
     }
     finalize(engine, new)
 }
 
-fn end_for_good(run: &Run, plan: &Plan, outcome: Outcome, state: crate::engine::StateDir) -> Exit {
-    let kept = state.area.root().to_owned();
-    super::log::write_report(&state.area);
+/// The report is written last of all, so that it tells the end as well; it and the events stay.
+fn end_for_good(run: &Run, plan: &Plan, outcome: Outcome, state: StateDir) -> Exit {
+    let area = state.area.clone();
     let outcome = match state.clean() {
         Ok(()) => outcome,
-        Err(error) => Outcome::stopped(error, crate::journal::Standing::Finalized),
+        Err(error) => Outcome::stopped(error, Standing::Finalized),
     };
     let ending = Ending {
         standing: Some(format!(
-            "the old cluster is removed; report and events of the migration are in {}",
-            kept.display()
+            "the old cluster in {} is removed; pg_migrator log shows what was done, the report \
+             is {}",
+            plan.old.data_dir.display(),
+            area.root().join(REPORT_FILE).display()
         )),
         ..Ending::default()
     };
-    run.finish(
-        outcome,
-        Some((&plan.old.data_dir, &plan.new.data_dir)),
-        ending,
-    )
+    let exit = run.finish(outcome, Some(plan), ending);
+    super::log::write_report(&area);
+    exit
 }
 
 fn confirm(global: &Global, plan: &Plan) -> Result<()> {

@@ -2,12 +2,12 @@
 
 use super::args::{Global, Log};
 use super::migration;
-use super::run::{Run, terminal};
+use super::run::Run;
 use crate::disk::Area;
 use crate::engine::{EVENTS_FILE, REPORT_FILE};
 use crate::error::{Code, Error, Exit, Remedy, Result};
 use crate::event::Event;
-use crate::render::{self, Filter, JsonLines, Show};
+use crate::render::{self, Filter, JsonLines, Look, Show, Terminal};
 use crate::server::privileges;
 
 pub fn run(global: &Global, arguments: &Log) -> Exit {
@@ -48,8 +48,14 @@ fn show(global: &Global, arguments: &Log) -> Result<()> {
         let mut listener = JsonLines::new(Box::new(std::io::stdout()));
         return render::replay(reader, &mut listener, filter);
     }
-    let mut terminal = terminal().show(Show::All).titled();
+    let mut terminal = one_stream().show(Show::All).titled();
     render::replay(reader, &mut terminal, filter)
+}
+
+/// What happened is the result here, the errors too: they stay in their places among the rest.
+fn one_stream() -> Terminal {
+    let out = || Box::new(std::io::stdout());
+    Terminal::new(out(), Look::of_stdout(), out(), Look::of_stdout())
 }
 
 /// Writes the report from the events; it decides nothing, so a failure is nobody's concern.

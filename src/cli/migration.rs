@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use super::args::{Global, Migration};
 use super::run::{Ending, Run, next};
 use crate::disk::Lock;
-use crate::engine::{Engine, Outcome, Recorder, StateDir, default_state_dir};
+use crate::engine::{Engine, Outcome, Recorder, StateDir};
 use crate::error::{Code, Error, Exit, Remedy, Result};
 use crate::event::{EventKind, Phase, Remaining, Sink};
 use crate::journal::{Journal, Standing};
-use crate::plan::{Plan, remaining};
+use crate::plan::{Plan, default_state_dir, remaining};
 use crate::server::{self, privileges};
 use crate::steps::{Context, NewState, new_state};
 use crate::work::Cancel;
@@ -142,32 +142,25 @@ pub fn with_engine(
     let mut engine = Engine::new(opened.journal, context, &steady);
     let outcome = work(&mut engine, &opened.plan, &run);
     drop(engine);
-    end(&run, &opened.plan, outcome, &opened.state)
+    end(&run, command, &opened.plan, outcome, &opened.state)
 }
 
 /// Ends a run that has a plan.
-pub fn end(run: &Run, plan: &Plan, outcome: Outcome, state: &StateDir) -> Exit {
-    let standing = outcome.standing;
+pub fn end(run: &Run, command: &str, plan: &Plan, outcome: Outcome, state: &StateDir) -> Exit {
     let ending = Ending {
-        next: standing
-            .map(|standing| next(standing, plan))
-            .unwrap_or_default(),
+        next: next(command, &outcome, plan),
         ..Ending::default()
     };
-    let exit = run.finish(
-        outcome,
-        Some((&plan.old.data_dir, &plan.new.data_dir)),
-        ending,
-    );
+    let exit = run.finish(outcome, Some(plan), ending);
     super::log::write_report(&state.area);
     exit
 }
 
 /// Says what is left to the operator after a cutover.
 pub fn tell_remaining(engine: &mut Engine<'_>, plan: &Plan, run: &Run) {
-    let started = server::running(&engine.context().new_dir()).is_ok_and(|file| file.is_some());
+    let server = server::running(&engine.context().new_dir()).ok().flatten();
     if let Ok(snapshot) = engine.context().old_snapshot() {
-        let items = remaining(plan, &snapshot, started)
+        let items = remaining(plan, &snapshot, server.as_ref())
             .into_iter()
             .map(|task| Remaining {
                 what: task.what,
@@ -191,9 +184,13 @@ pub fn demand(engine: &Engine<'_>, wanted: &[Standing], command: &str) -> Result
     if wanted.contains(&standing) {
         return Ok(());
     }
+    let remedy = match standing {
+        Standing::RolledBack => "prepare again: everything was undone",
+        _ => "see the commands that are possible below",
+    };
     Err(Error::new(
         Code::WrongStanding,
         format!("{command} is not possible now"),
     )
-    .remedy(Remedy::manual("see the commands that are possible below")))
+    .remedy(Remedy::manual(remedy)))
 }

@@ -5,10 +5,10 @@ use super::migration;
 use super::run::Run;
 use super::survey::{self, Examined};
 use crate::disk::Lock;
-use crate::engine::{Engine, Outcome, Recorder, StateDir, default_state_dir};
+use crate::engine::{Engine, Outcome, Recorder, StateDir};
 use crate::error::{Code, Error, Exit, Remedy, Result};
 use crate::event::Phase;
-use crate::plan::{self, New, Old, Origin, Plan, WasRunning};
+use crate::plan::{self, New, Old, Origin, Plan, WasRunning, default_state_dir};
 use crate::server::Postmaster;
 use crate::steps::Context;
 use crate::work::Cancel;
@@ -55,7 +55,7 @@ pub fn with_new_migration(
     let mut engine = Engine::new(journal, context, &steady);
     let outcome = work(&mut engine, &plan, &run);
     drop(engine);
-    migration::end(&run, &plan, outcome, &state)
+    migration::end(&run, command, &plan, outcome, &state)
 }
 
 struct Begun {

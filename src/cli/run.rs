@@ -1,16 +1,15 @@
 //! What all commands have in common: the stream of events, the first one and the last.
 
-use std::path::Path;
 use std::time::Instant;
 
 use super::args::Global;
 use crate::disk::Area;
 use crate::engine::Outcome;
-use crate::error::{Error, Exit};
+use crate::error::{Code, Error, Exit};
 use crate::event::{ClusterFacts, EventKind, Listener, Phase, Sink, StepLabel, Stream};
 use crate::journal::Standing;
-use crate::plan::{Mode, Plan};
-use crate::render::{JsonLines, Look, Show, Terminal, standing_sentence};
+use crate::plan::{Mode, Plan, start_command};
+use crate::render::{Clusters, JsonLines, Look, Show, Terminal, standing_sentence};
 use crate::server::install_signal_handlers;
 use crate::steps::{NewState, new_state, registry};
 use crate::work::Cancel;
@@ -103,11 +102,11 @@ impl Run {
         }
     }
 
-    /// The last event.
-    pub fn finish(&self, outcome: Outcome, places: Option<(&Path, &Path)>, ending: Ending) -> Exit {
-        let sentence = match (&ending.standing, outcome.standing, places) {
+    /// The last event; the plan is that of the migration, where there is one.
+    pub fn finish(&self, outcome: Outcome, plan: Option<&Plan>, ending: Ending) -> Exit {
+        let sentence = match (&ending.standing, outcome.standing, plan) {
             (Some(sentence), _, _) => sentence.clone(),
-            (None, Some(standing), Some((old, new))) => standing_sentence(standing, old, new),
+            (None, Some(standing), Some(plan)) => standing_sentence(standing, clusters(plan)),
             _ => NOTHING_CHANGED.to_owned(),
         };
         self.stream.emit(EventKind::RunFinished {
@@ -130,33 +129,47 @@ impl Run {
 
 const NOTHING_CHANGED: &str = "nothing has been changed; both clusters are as they were";
 
-/// The commands that may follow in a standing.
-pub fn next(standing: Standing, plan: &Plan) -> Vec<String> {
-    let target = crate::pg::quote::shell_path(&plan.new.data_dir);
-    let state = crate::engine::default_state_dir(&plan.new.data_dir);
-    let place = if state == plan.state_dir {
-        format!("-D {target}")
-    } else {
-        format!(
-            "--state-dir {}",
-            crate::pg::quote::shell_path(&plan.state_dir)
-        )
-    };
+fn clusters(plan: &Plan) -> Clusters<'_> {
+    Clusters {
+        old: &plan.old.data_dir,
+        new: &plan.new.data_dir,
+        started: started(plan),
+        shared: plan.mode.shares_files(),
+    }
+}
+
+/// Whether new has been started since it was handed over.
+fn started(plan: &Plan) -> bool {
     let state = Area::new(&plan.state_dir).and_then(|area| new_state(plan, &area));
-    let started = state == Ok(NewState::Started);
+    state == Ok(NewState::Started)
+}
+
+/// The commands that may follow after this command ended as it did.
+pub fn next(command: &str, outcome: &Outcome, plan: &Plan) -> Vec<String> {
+    let Some(standing) = outcome.standing else {
+        return Vec::new();
+    };
+    let differs = outcome.error.as_ref().map(Error::code) == Some(Code::Differences);
     let commands: &[&str] = match standing {
         Standing::Preparing | Standing::CuttingOver | Standing::RollingBack => {
             &["resume", "rollback"]
         }
+        Standing::Prepared | Standing::Upgraded if differs => &["rollback"],
         Standing::Prepared => &["cutover", "rollback"],
-        Standing::Upgraded if started && plan.mode.shares_files() => &["finalize"],
-        Standing::Upgraded if started => &["rollback --discard-new-writes", "finalize"],
-        Standing::Upgraded => &["verify", "rollback"],
+        Standing::Upgraded if started(plan) && plan.mode.shares_files() => &["finalize"],
+        Standing::Upgraded if started(plan) => &["rollback --discard-new-writes", "finalize"],
+        Standing::Upgraded if command == "verify" => &[START, "rollback"],
+        Standing::Upgraded => &["verify", START, "rollback"],
         Standing::Finalizing => &["finalize"],
         Standing::RolledBack | Standing::Finalized => &[],
     };
-    commands
-        .iter()
-        .map(|command| format!("pg_migrator {command} {place}"))
-        .collect()
+    let place = plan.named();
+    let line = |command: &&str| match *command {
+        START => start_command(plan),
+        command => format!("pg_migrator {command} {place}"),
+    };
+    commands.iter().map(line).collect()
 }
+
+/// Stands for new's own pg_ctl among the commands of this program.
+const START: &str = "start";

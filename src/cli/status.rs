@@ -3,10 +3,11 @@
 use super::args::{Global, Migration};
 use super::migration;
 use super::run::{Ending, Run, next};
+use crate::disk::{Area, Lock};
 use crate::engine::{Outcome, StateDir};
 use crate::error::{Exit, Result};
-use crate::event::{EventKind, Level, Sink};
-use crate::journal::{State, StepState};
+use crate::event::{EventKind, Level, Phase, Sink};
+use crate::journal::{Standing, State};
 use crate::plan::Plan;
 use crate::server::privileges;
 use crate::steps::{NewState, new_state};
@@ -19,20 +20,15 @@ pub fn run(global: &Global, arguments: &Migration) -> Exit {
             run.refuse(error)
         }
         Ok((state, plan)) => {
-            run.announce("status", Some(plan.mode), &[]);
-            let new =
-                crate::disk::Area::new(&plan.state_dir).and_then(|area| new_state(&plan, &area));
+            run.announce("status", Some(plan.mode), &[Phase::Prepare, Phase::Cutover]);
+            let new = Area::new(&plan.state_dir).and_then(|area| new_state(&plan, &area));
             describe(&run, &state, &plan, new);
-            let standing = state.standing();
+            let outcome = Outcome::done(state.standing());
             let ending = Ending {
-                next: next(standing, &plan),
+                next: next("status", &outcome, &plan),
                 ..Ending::default()
             };
-            run.finish(
-                Outcome::done(standing),
-                Some((&plan.old.data_dir, &plan.new.data_dir)),
-                ending,
-            )
+            run.finish(outcome, Some(&plan), ending)
         }
     }
 }
@@ -47,24 +43,42 @@ fn look(global: &Global, arguments: &Migration) -> Result<(State, Plan)> {
 
 fn describe(run: &Run, state: &State, plan: &Plan, new: Result<NewState>) {
     run.introduce(plan, String::new(), String::new());
-    let say = |text: String| {
-        run.stream.emit(EventKind::Message {
-            level: Level::Note,
-            text,
-        });
-    };
     for entry in &state.steps {
-        let how = match entry.state {
-            StepState::Intended => "begun",
-            StepState::Done => "done",
-            StepState::Undoing => "being undone",
-        };
-        say(format!("{}: {how}", entry.step));
+        run.stream.emit(EventKind::StepStands {
+            step: entry.step.clone(),
+            state: entry.state,
+        });
     }
+    let at_work = Area::new(&plan.state_dir).map(|area| Lock::holder(&area));
+    if let Ok(Some(process)) = at_work {
+        warn(
+            run,
+            format!("a run is at work on this migration now, process {process}"),
+        );
+    }
+    let handed_over = matches!(
+        state.standing(),
+        Standing::Upgraded | Standing::Finalizing | Standing::Finalized
+    );
     match new {
-        Ok(NewState::Started) => say("the new cluster has been started since its release".into()),
-        Ok(NewState::Missing) => say("the new cluster has lost its control file".into()),
         Ok(NewState::Untouched) => {}
-        Err(error) => say(format!("the new cluster could not be looked at: {error}")),
+        // The standing says so.
+        Ok(NewState::Started) if handed_over => {}
+        Ok(NewState::Started) => warn(run, "the new cluster has been started".to_owned()),
+        Ok(NewState::Missing) => warn(
+            run,
+            "the control file of the new cluster is gone, or is that of another cluster".to_owned(),
+        ),
+        Err(error) => warn(
+            run,
+            format!("the new cluster could not be looked at: {error}"),
+        ),
     }
+}
+
+fn warn(run: &Run, text: String) {
+    run.stream.emit(EventKind::Message {
+        level: Level::Warning,
+        text,
+    });
 }

@@ -11,6 +11,7 @@ use crate::disk::Lock;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::event::{ClusterFacts, EventKind, Found, Severity, Sink};
 use crate::pg::DataDir;
+use crate::pg::amount::{counted, size};
 use crate::plan::{Plan, locks_per_transaction};
 use crate::server::{Endpoint, Postmaster, PostmasterSpec, privileges, stop_leftover};
 use crate::survey::{Request, Surveyed, space_problems, survey as look};
@@ -232,9 +233,10 @@ fn introduce(run: &Run, surveyed: &Surveyed, snapshot: &Snapshot) {
         data_directory: surveyed.old.path.clone(),
         version: surveyed.old_installation.version.clone(),
         description: format!(
-            "{state}, {} databases, {tables} tables, {}",
-            snapshot.connectable().len(),
-            crate::render::size(bytes)
+            "{state}, {}, {}, {}",
+            counted(snapshot.connectable().len() as u64, "database"),
+            counted(tables, "table"),
+            size(bytes)
         ),
     }));
     if let Some(new) = &surveyed.new_dir {

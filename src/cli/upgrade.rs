@@ -5,13 +5,19 @@ use std::io::{BufRead, IsTerminal, Write};
 use super::args::{Global, Upgrade};
 use super::cutover::cut_over;
 use super::prepare::with_new_migration;
-use crate::engine::{Engine, Outcome};
+use super::run::Run;
+use crate::engine::Outcome;
 use crate::error::{Code, Error, Exit, Remedy};
-use crate::event::{EventKind, Level, Phase, Sink};
+use crate::event::Phase;
 use crate::journal::Standing;
 use crate::plan::Plan;
 
 pub fn run(global: &Global, arguments: Upgrade) -> Exit {
+    if !global.yes && !somebody_answers() {
+        let run = Run::begin(global);
+        run.announce("upgrade", Some(arguments.clusters.mode.mode()), &[]);
+        return run.refuse(nobody_answers());
+    }
     let phases = [Phase::Prepare, Phase::Cutover];
     with_new_migration(
         global,
@@ -23,7 +29,7 @@ pub fn run(global: &Global, arguments: Upgrade) -> Exit {
             if prepared.error.is_some() {
                 return prepared;
             }
-            if !confirmed(global, engine, plan, run) {
+            if !confirmed(global, plan) {
                 return Outcome::stopped(
                     Error::new(Code::NotConfirmed, "the cutover was not confirmed")
                         .remedy(Remedy::manual("answer yes, or give --yes")),
@@ -35,17 +41,30 @@ pub fn run(global: &Global, arguments: Upgrade) -> Exit {
     )
 }
 
-fn confirmed(global: &Global, engine: &mut Engine<'_>, plan: &Plan, run: &super::run::Run) -> bool {
-    let _ = engine;
-    run.stream.emit(EventKind::Message {
-        level: Level::Note,
-        text: format!(
-            "new is prepared; mode {}: {}",
+/// Said before the slow half begins, not after it.
+fn nobody_answers() -> Error {
+    Error::new(
+        Code::NotConfirmed,
+        "nobody can be asked before the cutover: standard input is not a terminal",
+    )
+    .remedy(Remedy::manual(
+        "give --yes, or run prepare now and cutover later",
+    ))
+}
+
+fn confirmed(global: &Global, plan: &Plan) -> bool {
+    ask(
+        global,
+        &format!(
+            "The new cluster is prepared. Mode {}: {}. Cut over now?",
             plan.mode,
             plan.mode.way_back()
         ),
-    });
-    ask(global, "Cut over now?")
+    )
+}
+
+fn somebody_answers() -> bool {
+    std::io::stdin().is_terminal()
 }
 
 /// Asks for a yes on the terminal; where nobody can answer the answer is no.
@@ -57,13 +76,12 @@ pub fn ask(global: &Global, question: &str) -> bool {
     if global.yes {
         return true;
     }
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
+    if !somebody_answers() {
         return false;
     }
     eprint!("{question} [yes/no] ");
     let _ = std::io::stderr().flush();
     let mut answer = String::new();
-    let read = stdin.lock().read_line(&mut answer);
+    let read = std::io::stdin().lock().read_line(&mut answer);
     read.is_ok() && answer.trim().eq_ignore_ascii_case("yes")
 }

@@ -1,11 +1,15 @@
 //! `verify`: compares the files of new with those of old.
 
+use std::time::Instant;
+
 use super::args::{Global, Migration};
 use super::migration;
+use super::run::Run;
 use crate::engine::{Engine, Outcome};
 use crate::error::{Code, Error, Exit, Remedy, Result};
-use crate::event::{EventKind, Level, Sink};
+use crate::event::{EventKind, Sink};
 use crate::journal::Standing;
+use crate::pg::amount::{counted, size};
 use crate::plan::{Mode, Plan};
 use crate::steps::NewState;
 use crate::verify::{self, Compared};
@@ -13,29 +17,21 @@ use crate::verify::{self, Compared};
 /// How many differences an error names.
 const NAMED: usize = 20;
 
+/// The name of what it does, in the place of a step.
+const STEP: &str = "compare-files";
+
 pub fn run(global: &Global, arguments: &Migration) -> Exit {
     migration::with_engine(global, arguments, "verify", &[], |engine, plan, run| {
         let standing = engine.state().standing();
-        match compare(engine, plan) {
+        match comparable(engine, plan).and_then(|()| compare(engine, plan, run)) {
             Err(error) => Outcome::unchanged(error, Some(standing)),
-            Ok(compared) => {
-                run.stream.emit(EventKind::Message {
-                    level: Level::Note,
-                    text: format!(
-                        "{} files compared, {} bytes read in each cluster",
-                        compared.files, compared.bytes
-                    ),
-                });
-                match differences(&compared) {
-                    None => Outcome::done(standing),
-                    Some(error) => Outcome::unchanged(error, Some(standing)),
-                }
-            }
+            Ok(()) => Outcome::done(standing),
         }
     })
 }
 
-fn compare(engine: &mut Engine<'_>, plan: &Plan) -> Result<Compared> {
+/// An error where there are no two sets of files that should be equal.
+fn comparable(engine: &mut Engine<'_>, plan: &Plan) -> Result<()> {
     let placed = match plan.mode {
         Mode::Link => &[Standing::Prepared, Standing::Upgraded][..],
         Mode::Copy => &[Standing::Upgraded],
@@ -51,9 +47,35 @@ fn compare(engine: &mut Engine<'_>, plan: &Plan) -> Result<Compared> {
             "compare what queries return in both clusters",
         )));
     }
-    engine.context().old_is_down()?;
+    engine.context().old_is_down()
+}
+
+fn compare(engine: &mut Engine<'_>, plan: &Plan, run: &Run) -> Result<()> {
+    let step = || STEP.to_owned();
+    let started = Instant::now();
+    run.stream.emit(EventKind::StepStarted { step: step() });
     let cx = engine.context();
-    verify::contents(&cx.file_map()?, plan.mode, plan.jobs, cx.cancel)
+    let compared = cx
+        .file_map()
+        .and_then(|map| verify::contents(&map, plan.mode, plan.jobs, cx.cancel))
+        .and_then(|compared| differences(&compared).map_or(Ok(compared), Err));
+    run.stream.emit(match &compared {
+        Ok(compared) => EventKind::StepFinished {
+            step: step(),
+            detail: clause(compared, plan.mode),
+            seconds: started.elapsed().as_secs_f64(),
+        },
+        Err(_) => EventKind::StepFailed { step: step() },
+    });
+    compared.map(|_| ())
+}
+
+fn clause(compared: &Compared, mode: Mode) -> String {
+    let files = counted(compared.files, "file");
+    match mode {
+        Mode::Link => format!("{files}, each the same in both clusters"),
+        Mode::Copy => format!("{files}, {}, equal byte by byte", size(compared.bytes)),
+    }
 }
 
 fn differences(compared: &Compared) -> Option<Error> {

@@ -55,6 +55,17 @@ impl Lock {
 }
 
 impl Lock {
+    /// The process that works in the area now; `unknown` where it has not signed yet.
+    ///
+    /// To find out, the lock is taken for a moment, together with others who only ask.
+    pub fn holder(area: &Area) -> Option<String> {
+        let file = File::open(area.path("lock").ok()?).ok()?;
+        match Flock::lock(file, FlockArg::LockSharedNonblock) {
+            Err((file, Errno::EWOULDBLOCK)) => Some(signer(file)),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
     /// Takes the lock of a directory itself: nothing is written, so it may be anybody's.
     ///
     /// Two migrations of one old cluster have two state directories; this keeps them apart.
@@ -104,19 +115,22 @@ fn sign(file: &mut File) -> std::io::Result<()> {
     file.write_all(format!("{}\n", std::process::id()).as_bytes())
 }
 
-fn refused(place: &Place, file: File) -> Error {
+/// Only the first bytes are read: the file may be anything.
+fn signer(file: File) -> String {
     let mut text = String::new();
-    // Only the first bytes: the file may be anything. A holder that has not signed yet is unknown.
     let read = file.take(32).read_to_string(&mut text);
-    let process = match (read, text.trim().parse::<u32>()) {
+    match (read, text.trim().parse::<u32>()) {
         (Ok(_), Ok(pid)) => pid.to_string(),
         _ => "unknown".to_owned(),
-    };
+    }
+}
+
+fn refused(place: &Place, file: File) -> Error {
     Error::new(
         Code::StateLocked,
         format!("{} is held by another run", place.path.display()),
     )
-    .fact("process", process)
+    .fact("process", signer(file))
     .fact("path", place.path.display())
     .remedy(Remedy::manual(
         "wait until the other run has ended, or end it",

@@ -12,6 +12,8 @@ use crate::steps::NewState;
 pub fn finalize(engine: &mut Engine<'_>, new_state: NewState) -> Outcome {
     let standing = engine.state().standing();
     let ready = match standing {
+        // Killed after the last act, before what the migration kept was cleaned.
+        Standing::Finalized => return Outcome::done(standing),
         Standing::Upgraded => new_has_run(new_state),
         Standing::Finalizing => Ok(()),
         _ => Err(Error::new(

@@ -1,10 +1,10 @@
 //! The state directory: made, locked, opened, and cleaned at the end.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::disk::{Area, Lock};
 use crate::error::{Code, Error, Remedy, Result};
-use crate::journal::{FORMAT, Journal, Opened, Standing, State};
+use crate::journal::{FORMAT, JOURNAL_FILE, Journal, Opened, Standing, State};
 use crate::plan::{self, Plan};
 use crate::steps::PLAN_FILE;
 
@@ -14,13 +14,6 @@ use super::recorder::EVENTS_FILE;
 pub const REPORT_FILE: &str = "report.txt";
 /// What stays of a state directory when the migration is over.
 pub const KEPT: [&str; 2] = [REPORT_FILE, EVENTS_FILE];
-
-/// `NEWDATADIR.migration`.
-pub fn default_state_dir(new_data_dir: &Path) -> PathBuf {
-    let mut path = new_data_dir.as_os_str().to_owned();
-    path.push(".migration");
-    PathBuf::from(path)
-}
 
 /// A state directory one holds the lock of.
 pub struct StateDir {
@@ -51,7 +44,8 @@ impl StateDir {
 
     /// Opens the directory of a migration that was begun.
     pub fn open(path: &Path) -> Result<Self> {
-        if !path.is_dir() {
+        // Asked before the lock, whose file would be the only thing ever made there.
+        if !path.join(JOURNAL_FILE).exists() {
             return Err(missing(path));
         }
         let area = Area::new(path)?;
@@ -199,6 +193,14 @@ fn clean(area: &Area, kept: &[&str]) -> Result<()> {
 }
 
 fn missing(path: &Path) -> Error {
+    if path.join(EVENTS_FILE).is_file() && !path.join(JOURNAL_FILE).exists() {
+        return Error::new(
+            Code::StateMissing,
+            "the migration is over, only its events and its report are left",
+        )
+        .fact("state directory", path.display())
+        .remedy(Remedy::manual("pg_migrator log shows what was done"));
+    }
     Error::new(Code::StateMissing, "there is no migration here")
         .fact("state directory", path.display())
         .remedy(Remedy::manual(

@@ -28,7 +28,8 @@ pub enum Standing {
 }
 
 /// How far one step is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StepState {
     /// Its intent is written; it may have acted in part or in whole.
     Intended,

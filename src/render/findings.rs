@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::amount::{count, counted};
 use super::block;
 use super::look::Look;
 use crate::event::{Found, Severity};
+use crate::pg::amount::{count, counted};
 use crate::pg::quote::{shell_path, terminal_safe};
 
 /// How many findings of each severity a run of the checks had.
@@ -25,12 +25,12 @@ impl Tally {
             1 => "1 finding blocks".to_owned(),
             many => format!("{} findings block", count(many as u64)),
         };
-        let mut parts = vec![counted(self.made, "check"), blocks];
+        let mut parts = vec![counted(self.made as u64, "check"), blocks];
         if self.warnings > 0 {
-            parts.push(counted(self.warnings, "warning"));
+            parts.push(counted(self.warnings as u64, "warning"));
         }
         if self.notices > 0 {
-            parts.push(counted(self.notices, "notice"));
+            parts.push(counted(self.notices as u64, "notice"));
         }
         parts.join(", ")
     }

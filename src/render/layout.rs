@@ -1,19 +1,21 @@
 //! Where on the page each event goes: the pure half of the terminal.
 
-use super::amount::{between, duration, grouped};
+use super::amount::{between, duration};
 use super::block;
 use super::findings::{self, Tally};
+use super::line::{Columns, head, step_line};
 use super::look::Look;
 use super::progress;
 use crate::error::Exit;
-use crate::event::{ClusterFacts, Event, EventKind, Found, Level, Remaining};
+use crate::event::{ClusterFacts, Event, EventKind, Found, Level, Remaining, StepLabel, StepState};
+use crate::pg::amount::counted;
 use crate::pg::quote::terminal_safe;
-
-/// Column of a step line at which its detail begins.
-const DETAIL: usize = 24;
 
 /// Seconds between two lines about the same step where nothing can be drawn over.
 const QUIET: u64 = 10;
+
+/// Seconds from which on the undoing of a step is worth a line of its own.
+const SLOW_UNDO: f64 = 1.0;
 
 /// Which findings are shown where the checks of a run found nothing that blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +64,8 @@ struct Run {
     new: Option<std::path::PathBuf>,
     findings: Vec<Found>,
     remaining: Vec<Remaining>,
+    steps: Vec<StepLabel>,
+    undone: Vec<(String, f64)>,
     step: Option<StepClock>,
     open: bool,
 }
@@ -106,14 +110,22 @@ impl Layout {
         ) {
             self.write_head();
         }
+        if !matches!(
+            event.kind,
+            EventKind::StepUndone { .. } | EventKind::Progress { .. }
+        ) {
+            self.write_undone();
+        }
         match &event.kind {
             EventKind::RunStarted {
                 command,
                 mode,
                 way_back,
+                steps,
                 ..
             } => {
                 self.start(event, command, mode.as_deref(), way_back.as_deref());
+                self.run.steps.clone_from(steps);
             }
             EventKind::Cluster(facts) => self.hold_cluster(facts),
             EventKind::StepStarted { .. } => {
@@ -140,9 +152,8 @@ impl Layout {
                 self.write_findings(Show::All);
                 self.write_step(step, "failed", None);
             }
-            EventKind::StepUndone { step, seconds } => {
-                self.write_step(step, "undone", Some(*seconds));
-            }
+            EventKind::StepUndone { step, seconds } => self.undone(step, *seconds),
+            EventKind::StepStands { step, state } => self.write_step(step, clause(*state), None),
             EventKind::Finding(found) => self.run.findings.push(found.clone()),
             EventKind::ChecksFinished {
                 made,
@@ -171,8 +182,14 @@ impl Layout {
     /// What is still held where no further event will come.
     pub fn end(&mut self) -> Vec<Chunk> {
         self.write_head();
+        self.write_undone();
         self.write_findings(Show::All);
         std::mem::take(&mut self.chunks)
+    }
+
+    /// Where the parts of this run's step lines stand.
+    pub fn columns(&self) -> Columns {
+        Columns::new(&self.run.steps, self.look.width())
     }
 
     fn write(&mut self, section: Section, to: To, text: String) {
@@ -234,8 +251,33 @@ impl Layout {
 
     fn write_step(&mut self, step: &str, detail: &str, seconds: Option<f64>) {
         self.run.step = None;
-        let text = step_line(step, detail, seconds, self.look.width());
+        let text = step_line(step, detail, seconds, self.columns());
         self.write(Section::Steps, To::Output, text);
+    }
+
+    /// Most steps are undone in no time: they are held, to be told in one line.
+    fn undone(&mut self, step: &str, seconds: f64) {
+        let told_alone = seconds >= SLOW_UNDO || self.show == Show::All;
+        if told_alone {
+            self.write_undone();
+            self.write_step(step, "undone", Some(seconds));
+        } else {
+            self.run.undone.push((step.to_owned(), seconds));
+        }
+    }
+
+    fn write_undone(&mut self) {
+        let held = std::mem::take(&mut self.run.undone);
+        match held.as_slice() {
+            [] => {}
+            [(step, seconds)] => self.write_step(step, "undone", Some(*seconds)),
+            [(first, _), .., (last, _)] => {
+                let steps = counted(held.len() as u64, "step");
+                let detail = format!("undone, from {first} back to {last}");
+                let seconds = held.iter().map(|(_, seconds)| seconds).sum();
+                self.write_step(&steps, &detail, Some(seconds));
+            }
+        }
     }
 
     fn progress(&mut self, event: &Event, step: &str, unit: &str, done: u64, total: Option<u64>) {
@@ -249,7 +291,7 @@ impl Layout {
         clock.said.clone_from(&event.time);
         let elapsed = between(&clock.began, &event.time).unwrap_or_default();
         let detail = progress::clause(unit, done, total, elapsed.as_secs_f64());
-        let text = step_line(step, &detail, None, self.look.width());
+        let text = step_line(step, &detail, None, self.columns());
         self.write(Section::Steps, To::Output, text);
     }
 
@@ -363,89 +405,10 @@ fn participle(command: &str) -> &'static str {
     }
 }
 
-/// One line a cluster, their columns aligned.
-pub(super) fn head(clusters: &[ClusterFacts]) -> String {
-    let path =
-        |facts: &ClusterFacts| terminal_safe(&facts.data_directory.to_string_lossy()).into_owned();
-    let width = clusters
-        .iter()
-        .map(|facts| path(facts).chars().count())
-        .max()
-        .unwrap_or(0);
-    let mut out = String::new();
-    for facts in clusters {
-        let description = grouped(&terminal_safe(&facts.description));
-        let comma = if description.is_empty() { "" } else { ", " };
-        block::line(
-            &mut out,
-            &format!(
-                "{}{}  PostgreSQL {}{comma}{description}",
-                block::padded(&terminal_safe(&facts.side), 5),
-                block::padded(&path(facts), width),
-                terminal_safe(&facts.version.text),
-            ),
-        );
-    }
-    out
-}
-
-/// `  name   detail   duration`, the duration at the right edge.
-pub(super) fn step_line(step: &str, detail: &str, seconds: Option<f64>, width: usize) -> String {
-    let name = format!("  {}", terminal_safe(step));
-    let gap = if name.chars().count() < DETAIL {
-        ""
-    } else {
-        "  "
-    };
-    let left = format!(
-        "{}{gap}{}",
-        block::padded(&name, DETAIL),
-        terminal_safe(detail)
-    );
-    let mut out = String::new();
-    match seconds.map(duration) {
-        Some(took) => {
-            let room = width.saturating_sub(took.chars().count() + 2);
-            block::line(
-                &mut out,
-                &format!("{}  {took}", block::padded(left.trim_end(), room)),
-            );
-        }
-        None => block::line(&mut out, &left),
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_end_at_the_right_edge() {
-        let line = step_line("place-files", "3 files", Some(112.0), 60);
-        assert_eq!(
-            line,
-            "  place-files           3 files                   1 min 52 s\n"
-        );
-        assert_eq!(line.trim_end().chars().count(), 60);
-        let long = step_line(
-            "a-name-longer-than-its-column",
-            &"x".repeat(60),
-            Some(0.2),
-            60,
-        );
-        assert_eq!(
-            long,
-            format!(
-                "  a-name-longer-than-its-column  {}  0.2 s\n",
-                "x".repeat(60)
-            )
-        );
-    }
-
-    #[test]
-    fn a_step_name_cannot_break_its_line() {
-        let line = step_line("a\u{1b}[2J", "b\nc", None, 60);
-        assert_eq!(line, "  a\\u{1b}[2J            b\\nc\n");
+fn clause(state: StepState) -> &'static str {
+    match state {
+        StepState::Intended => "begun, not ended",
+        StepState::Done => "done",
+        StepState::Undoing => "half undone",
     }
 }

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, T
 
 use super::amount::{amount, duration};
 use super::block::padded;
+use super::line::Columns;
 use super::look::Look;
 use crate::pg::quote::terminal_safe;
 
@@ -139,11 +140,11 @@ pub(super) struct Moving {
 
 impl Moving {
     /// Begins to draw.
-    pub fn start(screen: &Screen, step: &str) -> Self {
+    pub fn start(screen: &Screen, step: &str, at: Columns) -> Self {
         let target =
             ProgressDrawTarget::term_like_with_hz(Box::new(screen.clone()), DRAWN_PER_SECOND);
         let bar = ProgressBar::with_draw_target(None, target)
-            .with_prefix(padded(&format!("  {}", terminal_safe(step)), 24))
+            .with_prefix(padded(&format!("  {}", terminal_safe(step)), at.detail))
             .with_style(style(screen.look, false));
         bar.enable_steady_tick(Duration::from_millis(1000 / u64::from(DRAWN_PER_SECOND)));
         Self {

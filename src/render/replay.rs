@@ -4,9 +4,9 @@ use std::io::BufRead;
 
 use serde::Deserialize;
 
-use super::amount::counted;
 use crate::error::{Code, Error, Result};
 use crate::event::{Event, EventKind, Level, Listener};
+use crate::pg::amount::counted;
 
 /// Which recorded events are told again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +50,8 @@ struct Envelope {
 /// Lines that were not understood.
 #[derive(Default)]
 struct PassedOver {
-    newer: usize,
-    unreadable: usize,
+    newer: u64,
+    unreadable: u64,
 }
 
 /// Feeds recorded events (JSON Lines) to a listener.

@@ -3,7 +3,7 @@
 use super::amount::duration;
 use super::block;
 use super::findings::{self, Tally};
-use super::layout::{head, step_line};
+use super::line::{Columns, head, step_line};
 use super::look::Look;
 use super::standing::standing_name;
 use crate::error::Exit;
@@ -40,6 +40,7 @@ struct Run {
     remaining: Vec<Remaining>,
     result: Option<String>,
     failed: bool,
+    backward: bool,
 }
 
 impl Run {
@@ -52,6 +53,7 @@ impl Run {
                 way_back,
                 steps,
             } => {
+                self.backward = command == "rollback";
                 self.title = format!("pg_migrator {program}: {command}, begun {}", event.time);
                 let parts: Vec<_> = [mode, way_back].into_iter().flatten().cloned().collect();
                 self.mode = parts.join(": ");
@@ -102,14 +104,16 @@ impl Run {
                 self.failed = *exit != Exit::Done;
                 self.result = Some(result(event));
             }
-            EventKind::Progress { .. } => {}
+            // Only `status` tells it, and that is not recorded.
+            EventKind::StepStands { .. } | EventKind::Progress { .. } => {}
         }
     }
 
     fn step(&mut self, event: &Event, name: &str, detail: &str, seconds: Option<f64>) {
         self.seen.push(name.to_owned());
         self.steps += &format!("  {}", terminal_safe(&event.time));
-        self.steps += &step_line(name, detail, seconds, WIDTH);
+        let at = Columns::new(&self.announced, WIDTH);
+        self.steps += &step_line(name, detail, seconds, at);
     }
 
     /// The steps that were announced and never begun, where that says something.
@@ -119,7 +123,11 @@ impl Run {
             .filter(|name| !self.seen.contains(name))
             .cloned()
             .collect();
-        let tells = self.failed || self.result.is_none();
+        let begun = self
+            .announced
+            .iter()
+            .any(|label| self.seen.contains(&label.step));
+        let tells = begun && !self.backward && (self.failed || self.result.is_none());
         (tells && !left.is_empty()).then(|| format!("not begun: {}", left.join(", ")))
     }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use crate::error::{Error, Exit, Remedy};
 use crate::event::{
     ClusterFacts, Event, EventKind, Found, Level, Listener, Remaining, Severity, StepLabel,
+    StepState,
 };
 use crate::journal::{Phase, Standing};
 use crate::pg::Version;
@@ -83,6 +84,13 @@ impl Tape {
 
 fn started(step: &str) -> EventKind {
     EventKind::StepStarted { step: step.into() }
+}
+
+fn stands(step: &str, state: StepState) -> EventKind {
+    EventKind::StepStands {
+        step: step.into(),
+        state,
+    }
 }
 
 fn progress(step: &str, unit: &str, done: u64, total: Option<u64>) -> EventKind {
@@ -162,7 +170,7 @@ fn old() -> EventKind {
         "old",
         "/srv/pg15",
         "postgres (PostgreSQL) 15.18",
-        "stopped, 3 databases, 20114 tables",
+        "stopped, 3 databases, 20,114 tables",
     )
 }
 
@@ -261,7 +269,7 @@ pub fn upgrade() -> Vec<Event> {
                 seconds: 12.0,
             },
         )
-        .step("sync-new-cluster", "", 0.3)
+        .step("sync-new-cluster", "WAL and control file are on disk", 0.3)
         .after(0.0, standing(Standing::Upgraded))
         .after(
             0.0,
@@ -314,8 +322,11 @@ pub fn rollback() -> Vec<Event> {
         )
         .after(0.0, standing(Standing::RollingBack));
     for (step, seconds) in [
+        ("sync-new-cluster", 0.0),
         ("transfer-files", 1.5),
+        ("stop-old-server", 0.0),
         ("restore-schemas", 0.0),
+        ("dump-old-schema", 0.0),
         ("create-new-cluster", 0.4),
     ] {
         tape.after(
@@ -358,13 +369,14 @@ pub fn status() -> Vec<Event> {
                 standing: Standing::Prepared,
             },
         )
+        .after(0.0, stands("create-new-cluster", StepState::Done))
+        .after(0.0, stands("dump-old-schema", StepState::Done))
+        .after(0.0, stands("restore-schemas", StepState::Intended))
         .after(
             0.0,
             EventKind::Message {
                 level: Level::Note,
-                text:
-                    "6 steps of prepare and no step of the cutover stand; the last is place-files"
-                        .into(),
+                text: "the new cluster has been started since its release".into(),
             },
         )
         .after(0.0, finished(Exit::Done, text, None, &next, 0.0));

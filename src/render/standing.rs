@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use crate::journal::{Phase, Standing, State, StepState};
+use crate::journal::Standing;
 
 /// The name of a standing, as `--json` has it.
-pub fn standing_name(standing: Standing) -> &'static str {
+pub(super) fn standing_name(standing: Standing) -> &'static str {
     match standing {
         Standing::Preparing => "preparing",
         Standing::Prepared => "prepared",
@@ -18,12 +18,25 @@ pub fn standing_name(standing: Standing) -> &'static str {
     }
 }
 
+/// Both clusters, as far as a standing is about them.
+#[derive(Debug, Clone, Copy)]
+pub struct Clusters<'a> {
+    /// The old data directory.
+    pub old: &'a Path,
+    /// The new data directory.
+    pub new: &'a Path,
+    /// Whether new has been started since it was handed over.
+    pub started: bool,
+    /// Whether both clusters have the same files.
+    pub shared: bool,
+}
+
 /// What state the clusters are in, and which of them may be started: a clause without a full stop.
 ///
 /// It is true while nobody is at work on the migration, also after a crash. Paths are given as
 /// they are; the renderers make them safe.
-pub fn standing_sentence(standing: Standing, old: &Path, new: &Path) -> String {
-    let (old, new) = (old.display(), new.display());
+pub fn standing_sentence(standing: Standing, clusters: Clusters<'_>) -> String {
+    let (old, new) = (clusters.old.display(), clusters.new.display());
     match standing {
         Standing::Preparing => format!(
             "the new cluster in {new} is half built and cannot be started; \
@@ -36,6 +49,15 @@ pub fn standing_sentence(standing: Standing, old: &Path, new: &Path) -> String {
         Standing::CuttingOver => format!(
             "the cutover has begun and not ended; start neither the old cluster in {old} \
              nor the new one in {new}: resume or roll back"
+        ),
+        Standing::Upgraded if clusters.started && clusters.shared => format!(
+            "the new cluster in {new} is complete and has been started; the old cluster in {old} \
+             shares its files, so there is no way back to it and it must never be started again"
+        ),
+        Standing::Upgraded if clusters.started => format!(
+            "the new cluster in {new} is complete and has been started; the old cluster in {old} \
+             is as it was, without what was written since, and must not be started unless you \
+             roll back"
         ),
         Standing::Upgraded => format!(
             "the new cluster in {new} is complete and may be started; the old cluster in {old} \
@@ -60,37 +82,9 @@ pub fn standing_sentence(standing: Standing, old: &Path, new: &Path) -> String {
     }
 }
 
-/// How far a migration is, for `status`: a clause without a full stop.
-pub fn steps_sentence(state: &State) -> String {
-    let done = |phase| {
-        let of_phase = |entry: &&crate::journal::StepEntry| {
-            entry.phase == phase && entry.state == StepState::Done
-        };
-        state.steps.iter().filter(of_phase).count()
-    };
-    let steps = |number: usize| match number {
-        0 => "no step".to_owned(),
-        1 => "1 step".to_owned(),
-        many => format!("{many} steps"),
-    };
-    let mut out = format!(
-        "{} of prepare and {} of the cutover stand",
-        steps(done(Phase::Prepare)),
-        steps(done(Phase::Cutover))
-    );
-    match state.steps.last().map(|entry| (entry.state, &entry.step)) {
-        Some((StepState::Intended, step)) => out += &format!("; {step} was begun and not ended"),
-        Some((StepState::Undoing, step)) => out += &format!("; {step} is half undone"),
-        Some((StepState::Done, step)) => out += &format!("; the last is {step}"),
-        None => {}
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{Opened, StepEntry};
 
     const ALL: [Standing; 8] = [
         Standing::Preparing,
@@ -103,6 +97,15 @@ mod tests {
         Standing::Finalized,
     ];
 
+    fn clusters(started: bool, shared: bool) -> Clusters<'static> {
+        Clusters {
+            old: Path::new("/srv/pg15"),
+            new: Path::new("/srv/pg17"),
+            started,
+            shared,
+        }
+    }
+
     #[test]
     fn names_are_those_of_the_event_stream() {
         for standing in ALL {
@@ -113,52 +116,10 @@ mod tests {
 
     #[test]
     fn every_standing_says_what_of_both_clusters() {
-        let (old, new) = (Path::new("/srv/pg15"), Path::new("/srv/pg17"));
-        let all: Vec<_> = ALL
-            .iter()
-            .map(|one| standing_sentence(*one, old, new))
-            .collect();
+        let untouched = ALL.map(|one| standing_sentence(one, clusters(false, true)));
+        let started = [false, true].map(|shared| clusters(true, shared));
+        let started = started.map(|clusters| standing_sentence(Standing::Upgraded, clusters));
+        let all = [untouched.as_slice(), started.as_slice()].concat();
         crate::render::snapshot::compare("standings", &format!("{}\n", all.join("\n")));
-    }
-
-    #[test]
-    fn steps_are_counted_by_phase() {
-        let entry = |step: &str, phase, state| StepEntry {
-            step: step.into(),
-            phase,
-            intent: serde_json::Value::Null,
-            state,
-        };
-        let mut state = State {
-            opened: Opened {
-                format: 1,
-                program: "0".into(),
-                old: "/old".into(),
-                new: "/new".into(),
-                system_identifier: 1,
-            },
-            steps: Vec::new(),
-            milestone: None,
-            backward: None,
-        };
-        assert_eq!(
-            steps_sentence(&state),
-            "no step of prepare and no step of the cutover stand"
-        );
-        state.steps = vec![
-            entry("dump-old-schema", Phase::Prepare, StepState::Done),
-            entry("place-files", Phase::Prepare, StepState::Done),
-            entry("stop-old-server", Phase::Cutover, StepState::Done),
-        ];
-        assert_eq!(
-            steps_sentence(&state),
-            "2 steps of prepare and 1 step of the cutover stand; the last is stop-old-server"
-        );
-        state.steps[2].state = StepState::Intended;
-        assert_eq!(
-            steps_sentence(&state),
-            "2 steps of prepare and no step of the cutover stand; \
-             stop-old-server was begun and not ended"
-        );
     }
 }

@@ -78,7 +78,7 @@ impl Terminal {
         match &event.kind {
             EventKind::StepStarted { step } => {
                 self.moving = None;
-                self.moving = Some(Moving::start(&self.out, step));
+                self.moving = Some(Moving::start(&self.out, step, self.layout.columns()));
             }
             EventKind::Progress {
                 step,

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{Context, Phase, Step};
 use crate::catalog;
 use crate::error::Result;
+use crate::pg::amount::counted;
 use crate::schema::{self, Dump};
 
 /// The fingerprint of old's catalogs at the time of the dump.
@@ -54,7 +55,7 @@ impl Step for DumpOldSchema {
         cx.save(FINGERPRINT, &fingerprint)?;
         cx.stop_old_server()?;
         cx.remember_old_control()?;
-        Ok(format!("{} databases", databases.len()))
+        Ok(counted(databases.len() as u64, "database"))
     }
 
     fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Context, Phase, Step};
 use crate::error::Result;
+use crate::pg::amount::counted;
 use crate::schema;
 
 pub(super) struct FreezeNewCatalogs;
@@ -22,7 +23,10 @@ impl Step for FreezeNewCatalogs {
         let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
         let catalogs = schema::freeze(cx.new_server(false)?, &databases, jobs, cancel)?;
         cx.save_new_catalogs(&catalogs)?;
-        Ok(format!("{} catalogs", catalogs.len()))
+        Ok(format!(
+            "{} frozen",
+            counted(catalogs.len() as u64, "catalog")
+        ))
     }
 
     /// Everything it changed lies in new, which is discarded as a whole.

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{Context, Phase, Step};
 use crate::disk;
 use crate::error::Result;
+use crate::pg::amount::counted;
 use crate::plan::Mode;
 use crate::transfer;
 
@@ -32,10 +33,11 @@ impl Step for PlaceFiles {
             disk::sync_filesystem(&place.location)?;
         }
         match cx.plan.mode {
-            Mode::Copy => Ok("empty files removed; the cutover copies".to_owned()),
+            Mode::Copy => Ok("made room; the cutover copies".to_owned()),
             Mode::Link => {
                 let moved = transfer::link(&map, &work)?;
-                Ok(format!("{} files linked", moved.files + moved.kept))
+                let files = counted(moved.files + moved.kept, "file");
+                Ok(format!("{files} linked"))
             }
         }
     }

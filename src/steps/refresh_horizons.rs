@@ -11,6 +11,7 @@ use super::{Context, Phase, Step};
 use crate::catalog::{self, Snapshot};
 use crate::error::Result;
 use crate::pg::ControlFile;
+use crate::pg::amount::counted;
 use crate::schema;
 
 pub(super) struct RefreshHorizons;
@@ -49,7 +50,8 @@ impl Step for RefreshHorizons {
         cx.save_new_snapshot(&now)?;
         cx.save_new_catalogs(&catalogs)?;
         schema::scan(&cx.plan.new.data_dir, &catalogs)?;
-        Ok(format!("{} tables changed", mended.relations))
+        let tables = counted(mended.relations, "table");
+        Ok(format!("horizons of {tables} moved"))
     }
 
     /// Newer horizons are true of old as well; what must hold again is that every row is

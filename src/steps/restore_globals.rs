@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{Context, Phase, Step};
 use crate::disk::Area;
 use crate::error::{Code, Error, Remedy, Result};
+use crate::pg::amount::counted;
 use crate::pg::quote::shell_path;
 use crate::schema;
 
@@ -44,7 +45,11 @@ impl Step for RestoreGlobals {
         let cancel = cx.cancel;
         let server = cx.new_server(false)?;
         schema::restore_globals(server, &installation, &files, &logs, cancel)?;
-        Ok(format!("{} tablespaces", cx.plan.old.tablespaces.len()))
+        let tablespaces = match cx.plan.old.tablespaces.len() {
+            0 => "no tablespaces".to_owned(),
+            some => counted(some as u64, "tablespace"),
+        };
+        Ok(format!("roles and their settings, {tablespaces}"))
     }
 
     fn undo(&self, cx: &mut Context<'_>, intent: &Value) -> Result<()> {

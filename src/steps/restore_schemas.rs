@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{Context, Phase, Step};
 use crate::error::Result;
 use crate::event::EventKind;
+use crate::pg::amount::counted;
 use crate::schema::Restore;
 
 pub(super) struct RestoreSchemas;
@@ -47,7 +48,7 @@ impl Step for RestoreSchemas {
             .iter()
             .map(|database| database.tables)
             .sum();
-        Ok(format!("{tables} tables"))
+        Ok(counted(tables, "table"))
     }
 
     /// Everything it made lies in new, which is discarded as a whole.

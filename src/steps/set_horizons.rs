@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Context, Phase, Step};
 use crate::error::Result;
+use crate::pg::amount::{count, counted};
 use crate::schema;
 
 pub(super) struct SetHorizons;
@@ -25,11 +26,15 @@ impl Step for SetHorizons {
         let (mended, now) = schema::mend(server, &old, jobs, cancel)?;
         cx.stop_new_server()?;
         cx.save_new_snapshot(&now)?;
-        let rows = schema::scan(&cx.plan.new.data_dir, &cx.new_catalogs()?)?;
-        Ok(format!(
-            "{} tables compared, {} changed; {rows} catalog rows, all frozen",
-            mended.compared, mended.relations
-        ))
+        schema::scan(&cx.plan.new.data_dir, &cx.new_catalogs()?)?;
+        let tables = counted(mended.compared, "table");
+        Ok(match mended.relations {
+            0 => format!("horizons of {tables} agree; every catalog row is frozen"),
+            some => format!(
+                "horizons of {tables} compared, {} mended; every catalog row is frozen",
+                count(some)
+            ),
+        })
     }
 
     /// Everything it changed lies in new, which is discarded as a whole.

@@ -20,7 +20,7 @@ impl Step for StopOldServer {
     /// once this process is dead the file is stale, and PostgreSQL removes stale ones itself.
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
         cx.hold_old()?;
-        Ok("down; kept from being started".to_owned())
+        Ok("old is down and kept from being started".to_owned())
     }
 
     /// The number in the file was that of the process that died. Once new is released old is

@@ -34,7 +34,7 @@ impl Step for SyncNewCluster {
             new.sync_dir(dir)?;
         }
         cx.state.sync_file(NEW_CONTROL)?;
-        Ok(String::new())
+        Ok("WAL, transaction status and control file are on disk".to_owned())
     }
 
     /// Being on disk needs no undoing.

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Context, Phase, Step};
 use crate::error::Result;
+use crate::pg::amount::{count, counted, size};
 use crate::plan::Mode;
 use crate::transfer;
 
@@ -27,18 +28,16 @@ impl Step for TransferFiles {
         match cx.plan.mode {
             Mode::Link => {
                 let moved = transfer::link(&map, &work)?;
-                Ok(format!(
-                    "{} files as they were linked, {} mended",
-                    moved.kept, moved.files
-                ))
+                let kept = counted(moved.kept, "file");
+                Ok(match moved.files {
+                    0 => format!("{kept} linked by prepare, nothing to mend"),
+                    some => format!("{kept} linked by prepare, {} mended", count(some)),
+                })
             }
             Mode::Copy => {
                 let moved = transfer::copy(&map, &work)?;
-                Ok(format!(
-                    "{} files, {} MB copied",
-                    moved.files,
-                    moved.bytes >> 20
-                ))
+                let (files, bytes) = (counted(moved.files, "file"), size(moved.bytes));
+                Ok(format!("{files}, {bytes} copied"))
             }
         }
     }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Context, Phase, Step};
 use crate::error::{Code, Error, Result};
+use crate::pg::amount::counted;
 use crate::verify;
 
 /// How many differences an error names.
@@ -31,7 +32,8 @@ impl Step for VerifyNewCluster {
         let compared =
             verify::names_and_sizes(&cx.file_map()?, cx.plan.mode, cx.plan.jobs, cx.cancel)?;
         if compared.differences.is_empty() {
-            return Ok(format!("{} files", compared.files));
+            let files = counted(compared.files, "file");
+            return Ok(format!("names and sizes of {files} are right"));
         }
         let error = Error::new(Code::TransferFailed, "files of old and new differ")
             .fact("differences", compared.differences.len());
