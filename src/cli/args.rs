@@ -19,8 +19,12 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// Heading of the options that say how the work is done.
+const WORK: &str = "Private servers and work";
+
 /// Options every command understands.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Everywhere")]
 pub struct Global {
     /// Write events as JSON Lines to standard output, and nothing else there
     #[arg(long, global = true)]
@@ -28,10 +32,10 @@ pub struct Global {
     /// State directory [default: NEWDATADIR.migration]
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// Do not ask
+    /// Do not ask before the cutover or the removal of the old cluster
     #[arg(long, short = 'y', global = true)]
     pub yes: bool,
-    /// Show every finding and message
+    /// Show every finding, and each step that is undone
     #[arg(long, short = 'v', global = true)]
     pub verbose: bool,
 }
@@ -65,6 +69,7 @@ pub enum Command {
 
 /// Both clusters, as pg_upgrade names them.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Clusters")]
 pub struct Clusters {
     /// Programs of the old version; only postgres and pg_ctl are needed
     #[arg(short = 'b', long, env = "PGBINOLD", value_name = "DIR")]
@@ -78,39 +83,62 @@ pub struct Clusters {
     /// Data directory of the new cluster: absent, empty, or fresh from initdb
     #[arg(short = 'D', long, env = "PGDATANEW", value_name = "DIR")]
     pub new_datadir: Option<PathBuf>,
-    /// Options for the private old server, as one shell word each
-    #[arg(short = 'o', long, value_name = "OPTIONS", allow_hyphen_values = true)]
-    pub old_options: Vec<String>,
-    /// Options for the private new server, as one shell word each
-    #[arg(short = 'O', long, value_name = "OPTIONS", allow_hyphen_values = true)]
-    pub new_options: Vec<String>,
-    /// Port in the name of the private old server's socket
-    #[arg(short = 'p', long, env = "PGPORTOLD", default_value_t = DEFAULT_PORT, value_name = "PORT")]
-    pub old_port: u16,
-    /// Port in the name of the private new server's socket
-    #[arg(short = 'P', long, env = "PGPORTNEW", default_value_t = DEFAULT_PORT, value_name = "PORT")]
-    pub new_port: u16,
     /// Install user of the old cluster [default: owner of the old data directory]
     #[arg(short = 'U', long, env = "PGUSER", value_name = "NAME")]
     pub username: Option<String>,
-    /// How many things to do at once [default: number of processors]
-    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    /// How many things to do at once [default: number of processors, at most 16]
+    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256),
+          help_heading = WORK)]
     pub jobs: Option<u16>,
     /// Where to make the directories of private sockets [default: temporary directory]
-    #[arg(short = 's', long, env = "PGSOCKETDIR", value_name = "DIR")]
+    #[arg(short = 's', long, env = "PGSOCKETDIR", value_name = "DIR", help_heading = WORK)]
     pub socketdir: Option<PathBuf>,
+    /// Options for the private old server, as a shell would read them: '-c work_mem=1GB'
+    #[arg(short = 'o', long, value_name = "OPTIONS", allow_hyphen_values = true,
+          value_parser = Words::parse, help_heading = WORK)]
+    pub old_options: Vec<Words>,
+    /// Options for the private new server; like -o it may be given several times
+    #[arg(short = 'O', long, value_name = "OPTIONS", allow_hyphen_values = true,
+          value_parser = Words::parse, help_heading = WORK)]
+    pub new_options: Vec<Words>,
+    /// Port in the name of the private old server's socket
+    #[arg(short = 'p', long, env = "PGPORTOLD", default_value_t = DEFAULT_PORT, value_name = "PORT",
+          help_heading = WORK)]
+    pub old_port: u16,
+    /// Port in the name of the private new server's socket
+    #[arg(short = 'P', long, env = "PGPORTNEW", default_value_t = DEFAULT_PORT, value_name = "PORT",
+          help_heading = WORK)]
+    pub new_port: u16,
     #[command(flatten)]
     pub mode: ModeArgs,
 }
 
+/// Words of one option, split as a shell splits them: what pg_upgrade's users have in their hands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Words(Vec<String>);
+
+impl Words {
+    fn parse(text: &str) -> Result<Self, String> {
+        shlex::split(text)
+            .map(Self)
+            .ok_or_else(|| "a quote is not closed, or a backslash ends it".to_owned())
+    }
+}
+
+/// The words of all of them, in order.
+pub fn words(options: &[Words]) -> Vec<String> {
+    options.iter().flat_map(|one| one.0.clone()).collect()
+}
+
 /// How files get to the new cluster.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Mode")]
 #[group(multiple = false)]
 pub struct ModeArgs {
-    /// Give files a second name in the new cluster
+    /// Give files a second name in the new cluster: fast, no space; no way back once new was started
     #[arg(short = 'k', long)]
     pub link: bool,
-    /// Copy files to the new cluster (default)
+    /// Copy files to the new cluster: the way back stays open [default]
     #[arg(long)]
     pub copy: bool,
 }
@@ -209,4 +237,46 @@ pub fn refused(error: &clap::Error) -> ExitCode {
         "\nerror[PGM-1001]: the command line is wrong; nothing was read, nothing was changed"
     );
     ExitCode::from(Exit::Usage.status())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLUSTERS: [&str; 8] = [
+        "pg_migrator",
+        "prepare",
+        "-b/old/bin",
+        "-B/new/bin",
+        "-d/old",
+        "-D/new",
+        "-o",
+        "-c a=b -c 'c=d e'",
+    ];
+
+    fn clusters(more: &[&str]) -> Result<Clusters, clap::Error> {
+        match Cli::try_parse_from(CLUSTERS.iter().chain(more))?.command {
+            Command::Prepare(clusters) => Ok(clusters),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn server_options_are_split_as_by_a_shell_and_may_be_repeated() {
+        let clusters = clusters(&["-o", "-c e=f", "-O", "-B 16MB"]).unwrap();
+        assert_eq!(
+            words(&clusters.old_options),
+            ["-c", "a=b", "-c", "c=d e", "-c", "e=f"]
+        );
+        assert_eq!(words(&clusters.new_options), ["-B", "16MB"]);
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_is_a_mistake() {
+        let error = clusters(&["-O", "-c 'a=b"]).unwrap_err();
+        assert!(
+            error.to_string().contains("a quote is not closed"),
+            "{error}"
+        );
+    }
 }

@@ -1,6 +1,6 @@
 //! `prepare`: builds the new cluster beside the old one.
 
-use super::args::{Clusters, Global};
+use super::args::{Clusters, Global, words};
 use super::migration;
 use super::run::Run;
 use super::survey::{self, Examined};
@@ -125,7 +125,7 @@ fn decide(
             catalog_version: surveyed.old_control.catalog_version,
             system_identifier: surveyed.old_control.system_identifier,
             port: arguments.old_port,
-            options: arguments.old_options.clone(),
+            options: words(&arguments.old_options),
             tablespaces: surveyed.tablespaces.clone(),
             wal_dir: surveyed.wal_dir.clone(),
             raise_locks: survey::raises_locks(&surveyed, locks),
@@ -140,7 +140,7 @@ fn decide(
             bindir: surveyed.new_installation.bindir.clone(),
             version: surveyed.new_installation.version.clone(),
             port: arguments.new_port,
-            options: arguments.new_options.clone(),
+            options: words(&arguments.new_options),
             origin: surveyed.origin.unwrap_or(Origin::Absent),
         },
         template: snapshot.settings.clone(),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::args::{Clusters, Global};
+use super::args::{Clusters, Global, words};
 use super::run::Run;
 use crate::catalog::{self, Snapshot};
 use crate::checks::{self, Subject};
@@ -189,7 +189,7 @@ fn start_old(
         raises_locks(surveyed, locks).then_some(locks),
     );
     spec.port = arguments.old_port;
-    spec.extra = arguments.old_options.clone();
+    spec.extra = words(&arguments.old_options);
     spec.socket_parent = arguments.socketdir.clone();
     Postmaster::start(&spec, &run.cancel)
 }
