@@ -5,7 +5,6 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -18,22 +17,11 @@ use support::trip::Trip;
 /// Installs programs of which `pg_ctl` is a script; `$real` in it is the real one.
 fn with_pg_ctl(trip: &mut Trip, place: &Path, script: &str) {
     let real = trip.new_bindir.join("pg_ctl");
-    let bindir = place.join("bin");
-    fs::create_dir(&bindir).unwrap();
-    for entry in fs::read_dir(&trip.new_bindir).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_name() != "pg_ctl" {
-            symlink(entry.path(), bindir.join(entry.file_name())).unwrap();
-        }
-    }
-    let ours = bindir.join("pg_ctl");
     let text = format!(
         "#!/bin/sh\nreal='{}'\ncase \"$1\" in\nstart)\n{script}\n;;\n*) exec \"$real\" \"$@\" ;;\nesac\n",
         real.display()
     );
-    fs::write(&ours, text).unwrap();
-    fs::set_permissions(&ours, fs::Permissions::from_mode(0o755)).unwrap();
-    trip.new_bindir = bindir;
+    trip.replace_program(place, "pg_ctl", &text);
 }
 
 /// A case whose new cluster serves beside it and nowhere else.

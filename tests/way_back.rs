@@ -35,6 +35,27 @@ fn old_is_what_it_was_after_prepare_and_after_the_cutover() {
     );
 }
 
+/// When the restore fails, a private server of ours still runs in new.
+#[test]
+fn a_prepare_that_fails_is_undone() {
+    as_server_user("a_prepare_that_fails_is_undone", || {
+        let mut case = Case::new("link");
+        let place = case.stock.cluster.scratch().to_owned();
+        let script = format!(
+            "#!/bin/sh\n[ \"$1\" = --version ] && exec '{}' --version\n\
+             echo 'pg_restore: error: not today' >&2\nexit 1\n",
+            case.trip.new_bindir.join("pg_restore").display()
+        );
+        case.trip.replace_program(&place, "pg_restore", &script);
+        case.trip.run_first(&["prepare"]).refused(
+            5,
+            "PGM-4002",
+            &["pg_restore: error: not today", "everything was undone"],
+        );
+        case.demand_back("a prepare that failed");
+    });
+}
+
 /// Killed where the journal says so, rolled back, and old is what it was.
 #[test]
 fn old_is_what_it_was_after_a_killed_prepare() {

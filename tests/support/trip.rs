@@ -1,6 +1,7 @@
 //! One migration on the command line: its places, the program, and what it said.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -60,6 +61,22 @@ impl Trip {
             new: old.scratch().join("new"),
             mode: mode.to_owned(),
         }
+    }
+
+    /// Gives new a directory of programs in which one is a script instead.
+    pub fn replace_program(&mut self, place: &Path, name: &str, script: &str) {
+        let bindir = place.join("bin");
+        fs::create_dir(&bindir).unwrap();
+        for entry in fs::read_dir(&self.new_bindir).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_name() != name {
+                symlink(entry.path(), bindir.join(entry.file_name())).unwrap();
+            }
+        }
+        let ours = bindir.join(name);
+        fs::write(&ours, script).unwrap();
+        fs::set_permissions(&ours, fs::Permissions::from_mode(0o755)).unwrap();
+        self.new_bindir = bindir;
     }
 
     /// The state directory.
