@@ -188,6 +188,9 @@ fn a_second_run_is_refused_and_does_not_disturb_the_first() {
                 second.refused(4, "PGM-2002", &["another run", "standing: "]);
             }
             trip.run(&["rollback"]).refused(4, "PGM-2002", &[&holder]);
+            trip.demand_standing(&format!(
+                "a run is at work on this migration now, process {holder}"
+            ));
             // Into another directory it is the same old.
             let elsewhere = support::trip::Trip {
                 new: trip.new.with_extension("elsewhere"),
