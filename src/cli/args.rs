@@ -9,9 +9,13 @@ use crate::error::Exit;
 use crate::plan::Mode;
 use crate::server::DEFAULT_PORT;
 
+const AFTER: &str = "\
+Begin with check. After prepare, -D NEWDATADIR is all that a command needs.
+Each command and each error ends by naming the commands that may follow.";
+
 /// Upgrades a PostgreSQL cluster in place to a newer major version.
 #[derive(Debug, Parser)]
-#[command(name = "pg_migrator", version, max_term_width = 100)]
+#[command(name = "pg_migrator", version, max_term_width = 100, after_help = AFTER)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -71,46 +75,46 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Clusters")]
 pub struct Clusters {
-    /// Programs of the old version; only postgres and pg_ctl are needed
+    /// Programs of the old version: postgres and pg_ctl
     #[arg(short = 'b', long, env = "PGBINOLD", value_name = "DIR")]
     pub old_bindir: PathBuf,
     /// Programs of the new version
     #[arg(short = 'B', long, env = "PGBINNEW", value_name = "DIR")]
     pub new_bindir: PathBuf,
-    /// Data directory of the old cluster, or its configuration directory
+    /// Old data directory, or its configuration directory
     #[arg(short = 'd', long, env = "PGDATAOLD", value_name = "DIR")]
     pub old_datadir: PathBuf,
-    /// Data directory of the new cluster: absent, empty, or fresh from initdb
+    /// New data directory: absent, empty, or fresh from initdb
     #[arg(short = 'D', long, env = "PGDATANEW", value_name = "DIR")]
     pub new_datadir: Option<PathBuf>,
-    /// Install user of the old cluster [default: owner of the old data directory]
+    /// Install user of old [default: owner of its data directory]
     #[arg(short = 'U', long, env = "PGUSER", value_name = "NAME")]
     pub username: Option<String>,
-    /// How many things to do at once [default: number of processors, at most 16]
+    #[command(flatten)]
+    pub mode: ModeArgs,
+    /// How many things to do at once [default: processors, at most 16]
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256),
           help_heading = WORK)]
     pub jobs: Option<u16>,
-    /// Where to make the directories of private sockets [default: temporary directory]
+    /// Directory for private sockets [default: temporary directory]
     #[arg(short = 's', long, env = "PGSOCKETDIR", value_name = "DIR", help_heading = WORK)]
     pub socketdir: Option<PathBuf>,
-    /// Options for the private old server, as a shell would read them: '-c work_mem=1GB'
+    /// Options for the private old server: '-c work_mem=1GB -c jit=off'
     #[arg(short = 'o', long, value_name = "OPTIONS", allow_hyphen_values = true,
           value_parser = Words::parse, help_heading = WORK)]
     pub old_options: Vec<Words>,
-    /// Options for the private new server; like -o it may be given several times
+    /// The same for the private new server
     #[arg(short = 'O', long, value_name = "OPTIONS", allow_hyphen_values = true,
           value_parser = Words::parse, help_heading = WORK)]
     pub new_options: Vec<Words>,
-    /// Port in the name of the private old server's socket
+    /// Number in the name of the private old server's socket
     #[arg(short = 'p', long, env = "PGPORTOLD", default_value_t = DEFAULT_PORT, value_name = "PORT",
           help_heading = WORK)]
     pub old_port: u16,
-    /// Port in the name of the private new server's socket
+    /// The same for the private new server
     #[arg(short = 'P', long, env = "PGPORTNEW", default_value_t = DEFAULT_PORT, value_name = "PORT",
           help_heading = WORK)]
     pub new_port: u16,
-    #[command(flatten)]
-    pub mode: ModeArgs,
 }
 
 /// Words of one option, split as a shell splits them: what pg_upgrade's users have in their hands.
@@ -135,10 +139,10 @@ pub fn words(options: &[Words]) -> Vec<String> {
 #[command(next_help_heading = "Mode")]
 #[group(multiple = false)]
 pub struct ModeArgs {
-    /// Give files a second name in the new cluster: fast, no space; no way back once new was started
+    /// Give files a second name: fast; no way back once new was started
     #[arg(short = 'k', long)]
     pub link: bool,
-    /// Copy files to the new cluster: the way back stays open [default]
+    /// Copy files: the way back stays open [default]
     #[arg(long)]
     pub copy: bool,
 }
@@ -171,11 +175,11 @@ pub struct Cutover {
 /// Arguments of `upgrade`.
 #[derive(Debug, Clone, Args)]
 pub struct Upgrade {
-    #[command(flatten)]
-    pub clusters: Clusters,
     /// Start the new cluster at the end
     #[arg(long)]
     pub start: bool,
+    #[command(flatten)]
+    pub clusters: Clusters,
 }
 
 /// Arguments of `resume`.
