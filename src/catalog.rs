@@ -1,18 +1,23 @@
 //! What a cluster holds, asked of its own server and never changed by the asking.
 //!
 //! [`Snapshot`] is what must be moved: databases, and in each the relations that have files.
-//! [`Fingerprint`] tells whether anything was changed that the dumped schema depends on. Both
-//! work with every supported version, on the old side and on the new.
+//! [`Fingerprint`] tells whether anything was changed that the dumped schema depends on,
+//! [`Inventory`] what it was. All work with every supported version, on the old side and on the
+//! new.
 
 mod copy;
+mod drift;
 mod fingerprint;
+mod inventory;
 mod read;
 mod reading;
 mod relation;
 mod snapshot;
 mod template;
 
+pub use drift::{Change, What, changes};
 pub use fingerprint::{Fingerprint, FingerprintQuery, fingerprint};
+pub use inventory::{Inventory, Objects, inventory};
 pub use read::{read, read_and};
 pub use reading::{Heap, Mark, Reading, RelationMap, read_in_use};
 pub use relation::{Persistence, RelKind, Relation};

@@ -1,18 +1,31 @@
 //! Whether anything changed that a dumped schema depends on.
 
-mod rules;
+mod listing;
+pub(super) mod rules;
 mod statement;
+pub(super) mod subject;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use self::statement::{Catalog, Column};
-use super::copy::Source;
+use self::statement::{Catalog, Column, Scope};
+use super::copy::{Fields, Source};
+use super::inventory::{Identity, Objects};
 use super::read::{connect, version_num};
 use super::snapshot::major;
 use crate::error::{Code, Error, Result};
 use crate::server::{Cancel, Client, Endpoint, in_each_database};
+
+/// Sides of an object's own row that are told apart.
+pub(super) const NAME: &str = "name";
+/// The same.
+pub(super) const OWNER: &str = "owner";
+/// The same; privileges on columns count as privileges of their table.
+pub(super) const PRIVILEGES: &str = "privileges";
+/// The same.
+pub(super) const TOAST: &str = "toast table";
 
 /// A hash of every system catalog, for the cluster and for each database.
 ///
@@ -115,6 +128,8 @@ pub struct FingerprintQuery {
     cluster: String,
     database: String,
     large_objects: String,
+    cluster_objects: String,
+    database_objects: String,
 }
 
 impl FingerprintQuery {
@@ -136,6 +151,7 @@ impl FingerprintQuery {
             let column = Column {
                 name: fields.text()?,
                 is_function: fields.truth()?,
+                is_expression: fields.truth()?,
             };
             if let Some(catalog) = catalogs.last_mut() {
                 catalog.columns.push(column);
@@ -148,7 +164,19 @@ impl FingerprintQuery {
             cluster: statement::for_cluster(&catalogs, major),
             database: statement::for_database(&catalogs, major),
             large_objects,
+            cluster_objects: listing::listing(&catalogs, Scope::Cluster, major),
+            database_objects: listing::listing(&catalogs, Scope::Database, major),
         })
+    }
+
+    /// Lists the objects all databases share.
+    pub fn objects_of_cluster(&self, client: &mut Client) -> Result<Objects> {
+        objects(client, &self.cluster_objects)
+    }
+
+    /// Lists the objects of the database the session is in.
+    pub fn objects_of_database(&self, client: &mut Client) -> Result<Objects> {
+        objects(client, &self.database_objects)
     }
 
     /// Hashes what all databases share, by catalog.
@@ -179,6 +207,53 @@ fn hashes(client: &mut Client, statement: &str) -> Result<BTreeMap<String, Strin
         Ok(())
     })?;
     Ok(hashes)
+}
+
+fn objects(client: &mut Client, statement: &str) -> Result<Objects> {
+    let mut words = HashSet::new();
+    let mut objects = Objects::default();
+    Source::new(client)?.lines(statement, |fields| object(fields, &mut words, &mut objects))?;
+    Ok(objects)
+}
+
+/// Adds one row of [`listing::listing`].
+fn object(fields: &mut Fields, words: &mut HashSet<Arc<str>>, objects: &mut Objects) -> Result<()> {
+    let mut word = |text: String| match words.get(text.as_str()) {
+        Some(known) => Arc::clone(known),
+        None => {
+            let shared: Arc<str> = text.into();
+            words.insert(Arc::clone(&shared));
+            shared
+        }
+    };
+    let catalog = word(fields.text()?);
+    let identity = Identity {
+        class: word(fields.text()?),
+        oid: fields.number()?,
+    };
+    let (kind, name) = (word(fields.text()?), fields.text()?);
+    let parent = Identity {
+        class: word(fields.text()?),
+        oid: fields.number()?,
+    };
+    let object = objects.entry(identity);
+    if !kind.is_empty() {
+        object.kind = kind;
+        object.name = name.into();
+    }
+    if parent.oid != 0 {
+        object.parent = Some(parent);
+    }
+    let sides = [NAME, OWNER, PRIVILEGES, TOAST].map(|side| word(side.to_owned()));
+    for side in std::iter::once(catalog).chain(sides) {
+        // The sum of many hashes has more than 64 bits, of which the lower ones will do.
+        let hash = fields.number::<i128>()? as u64;
+        if hash != 0 {
+            let sum = object.facets.entry(side).or_default();
+            *sum = sum.wrapping_add(hash);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod drift;
 mod fingerprint;
 mod settings;
 mod shop;

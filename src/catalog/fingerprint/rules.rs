@@ -2,7 +2,8 @@
 
 /// How a row is recognised as one of a temporary object.
 ///
-/// Temporary objects come and go with sessions, and no dump holds them.
+/// Temporary objects come and go with sessions, and no dump holds them. Nor does it hold indexes
+/// that are not finished: those are relations that count as temporary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Temporary {
     /// Never, or too rarely to matter.
@@ -21,9 +22,9 @@ pub(super) enum Temporary {
 
 /// One catalog.
 #[derive(Debug)]
-pub(super) struct Rule {
+pub(in crate::catalog) struct Rule {
     pub(super) catalog: &'static str,
-    pub(super) words: &'static str,
+    pub(in crate::catalog) words: &'static str,
     pub(super) temporary: Temporary,
     pub(super) moving: &'static [&'static str],
     /// A further condition on the rows, with `t` as the catalog.
@@ -69,7 +70,8 @@ const fn only(only: &'static str, rule: Rule) -> Rule {
 ///
 /// The columns left out are those the server changes without being told to. VACUUM clears the
 /// `relhas...` columns long after the last index, rule or trigger was dropped, and ANALYZE
-/// `relhassubclass`; the catalogs they stand for are hashed. A rewrite fills in what
+/// `relhassubclass`; the catalogs they stand for are hashed, and so are those whose rows
+/// `relnatts` and `relchecks` count. A rewrite fills in what
 /// `attmissingval` stands for. A login clears `dathasloginevt`. A worker clears `subskiplsn`.
 ///
 /// Of what initdb makes only privileges can ever be dumped. So its functions and system columns
@@ -95,7 +97,7 @@ pub(super) const RULES: &[Rule] = &[
         rule(
             "pg_class",
             "tables, indexes, sequences or views",
-            Schema("relnamespace"),
+            Relation("oid"),
         ),
         &[
             "relfilenode",
@@ -110,6 +112,8 @@ pub(super) const RULES: &[Rule] = &[
             "relhasrules",
             "relhastriggers",
             "relhassubclass",
+            "relnatts",
+            "relchecks",
         ],
     ),
     rule("pg_collation", "collations", Schema("collnamespace")),
@@ -119,11 +123,7 @@ pub(super) const RULES: &[Rule] = &[
         rule("pg_database", "databases", Never),
         &["datfrozenxid", "datminmxid", "dathasloginevt"],
     ),
-    rule(
-        "pg_db_role_setting",
-        "settings of roles or databases",
-        Never,
-    ),
+    rule("pg_db_role_setting", "settings", Never),
     rule("pg_default_acl", "default privileges", Never),
     rule("pg_depend", "dependencies", Object("classid", "objid")),
     rule("pg_description", "comments", Object("classoid", "objoid")),
@@ -191,16 +191,8 @@ pub(super) const RULES: &[Rule] = &[
         "dependencies on roles or tablespaces",
         Object("classid", "objid"),
     ),
-    rule(
-        "pg_shdescription",
-        "comments on roles, databases or tablespaces",
-        Never,
-    ),
-    rule(
-        "pg_shseclabel",
-        "security labels of roles, databases or tablespaces",
-        Never,
-    ),
+    rule("pg_shdescription", "comments", Never),
+    rule("pg_shseclabel", "security labels", Never),
     moving(
         rule(
             "pg_statistic_ext",
@@ -247,7 +239,7 @@ pub(super) const RULES: &[Rule] = &[
 pub(super) const REPLICATION_PROGRESS: &str = "pg_replication_origin_status";
 
 /// The rule for a catalog; one that is not known is hashed whole.
-pub(super) fn rule_for(catalog: &str) -> Option<&'static Rule> {
+pub(in crate::catalog) fn rule_for(catalog: &str) -> Option<&'static Rule> {
     RULES.iter().find(|rule| rule.catalog == catalog)
 }
 

@@ -10,7 +10,8 @@ use crate::pg::{MajorVersion, quote};
 /// Tables a superuser made in `pg_catalog` have OIDs of users: their rows are data.
 pub(super) const COLUMNS: &str = "
     SELECT c.relname::pg_catalog.text, c.relisshared, a.attname::pg_catalog.text,
-           a.atttypid = 'pg_catalog.regproc'::pg_catalog.regtype
+           a.atttypid = 'pg_catalog.regproc'::pg_catalog.regtype,
+           a.atttypid = 'pg_catalog.pg_node_tree'::pg_catalog.regtype
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
     WHERE c.relnamespace = 'pg_catalog'::pg_catalog.regnamespace
@@ -32,6 +33,8 @@ pub(super) struct Column {
     pub(super) name: String,
     /// `regproc` prints names it looks up elsewhere; its OID is what the row holds.
     pub(super) is_function: bool,
+    /// An expression, with the places its parts had in the text it was made from.
+    pub(super) is_expression: bool,
 }
 
 impl Catalog {
@@ -39,7 +42,7 @@ impl Catalog {
         self.columns.iter().any(|column| column.name == "oid")
     }
 
-    fn rule(&self) -> Option<&'static Rule> {
+    pub(super) fn rule(&self) -> Option<&'static Rule> {
         rules::rule_for(&self.name)
     }
 
@@ -47,23 +50,32 @@ impl Catalog {
         self.rule().map_or(Temporary::Never, |rule| rule.temporary)
     }
 
-    /// The columns that are hashed, as one row value.
-    fn row(&self) -> String {
+    /// The columns that are hashed.
+    pub(super) fn lasting(&self) -> impl Iterator<Item = &Column> {
         let moving = self.rule().map_or(&[][..], |rule| rule.moving);
         let columns = self.columns.iter();
-        let values: Vec<String> = columns
-            .filter(|column| !moving.contains(&column.name.as_str()))
-            .map(|column| {
-                let cast = if column.is_function {
-                    "::pg_catalog.oid"
-                } else {
-                    ""
-                };
-                format!("t.{}{cast}", quote::ident(&column.name))
-            })
-            .collect();
-        format!("ROW({})", values.join(", "))
+        columns.filter(|column| !moving.contains(&column.name.as_str()))
     }
+
+    fn row(&self) -> String {
+        row_of(self.lasting().map(Column::value))
+    }
+}
+
+impl Column {
+    /// Its value in a row `t`.
+    pub(super) fn value(&self) -> String {
+        let cast = match self.is_function {
+            true => "::pg_catalog.oid",
+            false => "",
+        };
+        format!("t.{}{cast}", quote::ident(&self.name))
+    }
+}
+
+/// Values as one row value.
+pub(super) fn row_of(values: impl Iterator<Item = String>) -> String {
+    format!("ROW({})", values.collect::<Vec<_>>().join(", "))
 }
 
 /// Number of rows and a hash of the set of rows, as one text; the order of rows has no part in it.
@@ -71,27 +83,25 @@ impl Catalog {
 /// Row by row at least 64 bits, summed up in `numeric`, so that equal rows do not cancel out.
 /// `hashtextextended` came with 11 and takes half the time of `md5`.
 fn digest(row: &str, major: MajorVersion) -> String {
-    let hash = if major >= MajorVersion(11) {
+    let hash = hash(row, major);
+    format!("pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum({hash}))")
+}
+
+/// 64 bits that change with the row.
+pub(super) fn hash(row: &str, major: MajorVersion) -> String {
+    if major >= MajorVersion(11) {
         format!("pg_catalog.hashtextextended({row}::pg_catalog.text COLLATE pg_catalog.\"C\", 0)")
     } else {
         format!(
             "('x' || pg_catalog.substr(pg_catalog.md5({row}::pg_catalog.text), 1, 16))::pg_catalog.bit(64)::pg_catalog.int8"
         )
-    };
-    format!("pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum({hash}))")
+    }
 }
 
 /// The statement for the catalogs all databases share.
 pub(super) fn for_cluster(catalogs: &[Catalog], major: MajorVersion) -> String {
-    let shared = catalogs.iter().filter(|catalog| catalog.shared);
-    let mut parts: Vec<String> = hashed(shared)
-        .map(|catalog| {
-            let mut conditions = Vec::from_iter(only(catalog));
-            if catalog.name == "pg_shdepend" {
-                conditions.push("t.dbid = 0".to_owned());
-            }
-            part(catalog, &conditions, major)
-        })
+    let mut parts: Vec<String> = of_scope(catalogs, Scope::Cluster)
+        .map(|catalog| part(catalog, &conditions(catalog, Scope::Cluster), major))
         .collect();
     if major >= MajorVersion(17) {
         let digest = digest("ROW(t.external_id, t.remote_lsn)", major);
@@ -105,22 +115,8 @@ pub(super) fn for_cluster(catalogs: &[Catalog], major: MajorVersion) -> String {
 
 /// The statement for the database it is run in.
 pub(super) fn for_database(catalogs: &[Catalog], major: MajorVersion) -> String {
-    let own = catalogs
-        .iter()
-        .filter(|catalog| !catalog.shared || catalog.name == "pg_shdepend");
-    let parts: Vec<String> = hashed(own)
-        .map(|catalog| {
-            let mut conditions = Vec::from_iter(only(catalog));
-            conditions.extend(not_temporary(catalog.temporary()));
-            if catalog.name == "pg_shdepend" {
-                conditions.push(
-                    "t.dbid = (SELECT d.oid FROM pg_catalog.pg_database d \
-                     WHERE d.datname = pg_catalog.current_database())"
-                        .to_owned(),
-                );
-            }
-            part(catalog, &conditions, major)
-        })
+    let parts: Vec<String> = of_scope(catalogs, Scope::Database)
+        .map(|catalog| part(catalog, &conditions(catalog, Scope::Database), major))
         .collect();
     format!(
         "{}{}",
@@ -137,12 +133,44 @@ pub(super) fn for_large_objects(catalogs: &[Catalog], major: MajorVersion) -> Op
     Some(part(metadata, &[], major))
 }
 
-fn hashed<'a>(catalogs: impl Iterator<Item = &'a Catalog>) -> impl Iterator<Item = &'a Catalog> {
-    catalogs.filter(|catalog| !LEFT_OUT.contains(&catalog.name.as_str()))
+/// Whose catalogs a statement reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Those all databases share.
+    Cluster,
+    /// Those of one database, with its part of `pg_shdepend`.
+    Database,
 }
 
-fn only(catalog: &Catalog) -> Option<String> {
-    catalog.rule()?.only.map(str::to_owned)
+/// The catalogs that count, of one scope.
+pub(super) fn of_scope(catalogs: &[Catalog], scope: Scope) -> impl Iterator<Item = &Catalog> {
+    catalogs.iter().filter(move |catalog| {
+        let in_scope = match scope {
+            Scope::Cluster => catalog.shared,
+            Scope::Database => !catalog.shared || catalog.name == "pg_shdepend",
+        };
+        in_scope && !LEFT_OUT.contains(&catalog.name.as_str())
+    })
+}
+
+/// What must hold for a row of this catalog to count.
+pub(super) fn conditions(catalog: &Catalog, scope: Scope) -> Vec<String> {
+    let mut conditions =
+        Vec::from_iter(catalog.rule().and_then(|rule| rule.only).map(str::to_owned));
+    if scope == Scope::Database {
+        conditions.extend(not_temporary(catalog.temporary()));
+    }
+    if catalog.name == "pg_shdepend" {
+        let of = match scope {
+            Scope::Cluster => "t.dbid = 0",
+            Scope::Database => {
+                "t.dbid = (SELECT d.oid FROM pg_catalog.pg_database d \
+                 WHERE d.datname = pg_catalog.current_database())"
+            }
+        };
+        conditions.push(of.to_owned());
+    }
+    conditions
 }
 
 fn part(catalog: &Catalog, conditions: &[String], major: MajorVersion) -> String {
@@ -180,7 +208,7 @@ fn not_temporary(temporary: Temporary) -> Option<String> {
 }
 
 /// Common table expressions that name everything temporary in this database.
-fn temporary_objects(catalogs: &[Catalog]) -> String {
+pub(super) fn temporary_objects(catalogs: &[Catalog]) -> String {
     let named = catalogs.iter().filter(|catalog| catalog.has_oid());
     let objects: Vec<String> = named
         .filter_map(|catalog| {
@@ -203,6 +231,9 @@ fn temporary_objects(catalogs: &[Catalog]) -> String {
 SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname ~ '^pg_(toast_)?temp_[0-9]+$'
 ), temporary_relation (oid) AS (
 SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relnamespace IN (SELECT s.oid FROM temporary_schema s)
+UNION ALL
+SELECT i.indexrelid FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class p ON p.oid = i.indrelid
+WHERE NOT i.indisready OR (NOT i.indisvalid AND p.relkind <> 'p')
 ), temporary_object (class, object) AS (
 {}
 )
@@ -219,6 +250,7 @@ mod tests {
         let columns = columns.iter().map(|column| Column {
             name: column.trim_start_matches('*').to_owned(),
             is_function: column.starts_with('*'),
+            is_expression: false,
         });
         Catalog {
             name: name.to_owned(),

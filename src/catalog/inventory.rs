@@ -1,0 +1,205 @@
+//! Every object of a cluster by name, each with hashes of what it is made of.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::fingerprint::FingerprintQuery;
+use super::read::connect;
+use crate::error::Result;
+use crate::server::{Cancel, Endpoint, in_each_database};
+
+/// What a fingerprint is made of, object by object.
+///
+/// A [`Fingerprint`](super::Fingerprint) is quick and says only that something changed; two
+/// inventories say what. They also know which changes mean nothing to a dump: an index that was
+/// made again under its name (REINDEX CONCURRENTLY), or a function, is the same with another
+/// OID. Both read the same rows of the same catalogs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// What all databases share.
+    pub cluster: Objects,
+    /// By database.
+    pub databases: BTreeMap<String, Objects>,
+}
+
+/// The objects of one database, or those all share.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "compact::Read", into = "compact::Written")]
+pub struct Objects {
+    pub(super) all: BTreeMap<Identity, Object>,
+}
+
+/// A catalog and an OID in it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Identity {
+    pub(super) class: Arc<str>,
+    pub(super) oid: u32,
+}
+
+/// One object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Object {
+    /// `table`, `index`; empty for what has no name.
+    pub(super) kind: Arc<str>,
+    pub(super) name: Box<str>,
+    /// What it is a part of.
+    pub(super) parent: Option<Identity>,
+    /// Hashes by what they are of: a catalog, or a side of the object's own row.
+    pub(super) facets: BTreeMap<Arc<str>, u64>,
+}
+
+/// Lists the objects of these databases and of what they share.
+pub fn inventory(
+    server: &Endpoint,
+    databases: &[String],
+    jobs: usize,
+    cancel: &Cancel,
+) -> Result<Inventory> {
+    let mut client = connect(server)?;
+    let query = FingerprintQuery::new(&mut client)?;
+    let cluster = query.objects_of_cluster(&mut client)?;
+    drop(client);
+    let each = in_each_database(server, databases, jobs, cancel, |client, _| {
+        query.objects_of_database(client)
+    })?;
+    Ok(Inventory {
+        cluster,
+        databases: databases.iter().cloned().zip(each).collect(),
+    })
+}
+
+impl Objects {
+    /// The object, made without a name where it was not known.
+    pub(super) fn entry(&mut self, identity: Identity) -> &mut Object {
+        self.all.entry(identity).or_insert_with(|| Object {
+            kind: "".into(),
+            name: "".into(),
+            parent: None,
+            facets: BTreeMap::new(),
+        })
+    }
+}
+
+/// One array an object, with words written once: there may be hundreds of thousands.
+mod compact {
+    use std::collections::HashMap;
+
+    use super::{Arc, Deserialize, Identity, Object, Objects, Serialize};
+
+    /// Class, OID, kind, name, class and OID of the parent, facets; words by their number.
+    type Row = (usize, u32, usize, Box<str>, usize, u32, Vec<(usize, u64)>);
+
+    #[derive(Serialize)]
+    pub struct Written {
+        words: Vec<String>,
+        rows: Vec<Row>,
+    }
+
+    #[derive(Deserialize)]
+    pub struct Read {
+        words: Vec<String>,
+        rows: Vec<Row>,
+    }
+
+    #[derive(Default)]
+    struct Words {
+        list: Vec<Arc<str>>,
+        places: HashMap<Arc<str>, usize>,
+    }
+
+    impl Words {
+        fn place(&mut self, word: &Arc<str>) -> usize {
+            *self.places.entry(Arc::clone(word)).or_insert_with(|| {
+                self.list.push(Arc::clone(word));
+                self.list.len() - 1
+            })
+        }
+    }
+
+    impl From<Objects> for Written {
+        fn from(objects: Objects) -> Self {
+            let mut words = Words::default();
+            let nothing: Arc<str> = "".into();
+            let rows = objects.all.into_iter().map(|(identity, object)| {
+                let (class, oid) = match &object.parent {
+                    Some(parent) => (words.place(&parent.class), parent.oid),
+                    None => (words.place(&nothing), 0),
+                };
+                let facets = object.facets.iter();
+                let facets = facets.map(|(facet, hash)| (words.place(facet), *hash));
+                let facets = facets.collect();
+                (
+                    words.place(&identity.class),
+                    identity.oid,
+                    words.place(&object.kind),
+                    object.name,
+                    class,
+                    oid,
+                    facets,
+                )
+            });
+            let rows = rows.collect();
+            Self {
+                words: words.list.iter().map(|word| word.to_string()).collect(),
+                rows,
+            }
+        }
+    }
+
+    impl From<Read> for Objects {
+        /// A number without a word cannot come from this program; it becomes no word, and so
+        /// a difference.
+        fn from(read: Read) -> Self {
+            let words: Vec<Arc<str>> = read.words.into_iter().map(Arc::from).collect();
+            let nothing: Arc<str> = "".into();
+            let word = |place: usize| Arc::clone(words.get(place).unwrap_or(&nothing));
+            let all = read.rows.into_iter();
+            let all = all.map(|(class, oid, kind, name, parent_class, parent, facets)| {
+                let identity = Identity {
+                    class: word(class),
+                    oid,
+                };
+                let parent = (parent != 0).then(|| Identity {
+                    class: word(parent_class),
+                    oid: parent,
+                });
+                let facets = facets.into_iter();
+                let object = Object {
+                    kind: word(kind),
+                    name,
+                    parent,
+                    facets: facets.map(|(facet, hash)| (word(facet), hash)).collect(),
+                };
+                (identity, object)
+            });
+            Self { all: all.collect() }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_comes_back() {
+        let identity = |oid| Identity {
+            class: "pg_class".into(),
+            oid,
+        };
+        let mut objects = Objects::default();
+        let table = objects.entry(identity(16384));
+        table.kind = "table".into();
+        table.name = "public.\"a b\"".into();
+        table.facets.insert("pg_attribute".into(), u64::MAX);
+        objects.entry(identity(16385)).parent = Some(identity(16384));
+        let whole = Inventory {
+            cluster: Objects::default(),
+            databases: BTreeMap::from([("shop".to_owned(), objects)]),
+        };
+        let text = serde_json::to_string(&whole).unwrap();
+        assert_eq!(serde_json::from_str::<Inventory>(&text).unwrap(), whole);
+    }
+}
