@@ -9,6 +9,7 @@ mod carry_transaction_state;
 mod confirm_catalog;
 mod context;
 mod create_new_cluster;
+mod drift;
 mod dump_old_schema;
 mod freeze_new_catalogs;
 mod place_files;
@@ -33,8 +34,8 @@ use crate::error::Result;
 pub use crate::event::Phase;
 
 pub use context::{Context, NEW_CONTROL, NewState, PLAN_FILE, new_state};
-pub use dump_old_schema::FINGERPRINT;
-pub use read_final_catalog::drift;
+pub use drift::{drift, drifted};
+pub use dump_old_schema::{FINGERPRINT, INVENTORY};
 
 /// One step of an upgrade.
 pub trait Step: Sync {

@@ -126,7 +126,7 @@ fn read_plan(area: &Area) -> Result<Plan> {
 /// Everything this program ever puts into a state directory; a file being written has a dot
 /// before its name and a suffix behind it.
 fn is_ours(name: &str) -> bool {
-    const NAMES: [&str; 17] = [
+    const NAMES: [&str; 18] = [
         "lock",
         "journal.jsonl",
         "plan.json",
@@ -143,6 +143,7 @@ fn is_ours(name: &str) -> bool {
         "new-catalogs.json",
         "new-identity.json",
         "fingerprint.json",
+        "inventory.json",
         "released-control.json",
     ];
     let plain = name

@@ -184,19 +184,7 @@ impl<'a> Context<'a> {
 
     /// Reads a document back.
     pub fn load<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
-        let path = self.state.path(name)?;
-        let bytes = std::fs::read(&path).map_err(|e| {
-            Error::io(Code::StateMissing, "read", &path, &e).remedy(Remedy::manual(
-                "a file of the state directory is gone: roll back and prepare again",
-            ))
-        })?;
-        serde_json::from_slice(&bytes).map_err(|e| {
-            Error::new(
-                Code::StateFormat,
-                format!("could not read {}", path.display()),
-            )
-            .caused_by(&e)
-        })
+        load(&self.state, name)
     }
 
     /// The private new server, started if it is not running; `fsync` counts for the start.
@@ -348,6 +336,23 @@ impl<'a> Context<'a> {
                 .collect(),
         }
     }
+}
+
+/// Reads a document of a state directory.
+pub(super) fn load<T: DeserializeOwned>(state: &Area, name: &str) -> Result<T> {
+    let path = state.path(name)?;
+    let bytes = std::fs::read(&path).map_err(|e| {
+        Error::io(Code::StateMissing, "read", &path, &e).remedy(Remedy::manual(
+            "a file of the state directory is gone: roll back and prepare again",
+        ))
+    })?;
+    serde_json::from_slice(&bytes).map_err(|e| {
+        Error::new(
+            Code::StateFormat,
+            format!("could not read {}", path.display()),
+        )
+        .caused_by(&e)
+    })
 }
 
 fn missing_server(side: &str) -> Error {

@@ -10,6 +10,8 @@ use crate::schema::{self, Dump};
 
 /// The fingerprint of old's catalogs at the time of the dump.
 pub const FINGERPRINT: &str = "fingerprint.json";
+/// The same, object by object.
+pub const INVENTORY: &str = "inventory.json";
 /// The directory of the dump.
 const DUMP: &str = "dump";
 
@@ -34,6 +36,7 @@ impl Step for DumpOldSchema {
         let snapshot = catalog::read(server, jobs, cancel)?;
         let databases = snapshot.connectable();
         let fingerprint = catalog::fingerprint(server, &databases, jobs, cancel)?;
+        let inventory = catalog::inventory(server, &databases, jobs, cancel)?;
         let progress = |done, total| {
             sink.emit(crate::event::EventKind::Progress {
                 step: "dump-old-schema".to_owned(),
@@ -53,6 +56,7 @@ impl Step for DumpOldSchema {
         schema::dump(&work, &snapshot, &progress)?;
         cx.save_old_snapshot(&snapshot)?;
         cx.save(FINGERPRINT, &fingerprint)?;
+        cx.save(INVENTORY, &inventory)?;
         cx.stop_old_server()?;
         cx.remember_old_control()?;
         Ok(counted(databases.len() as u64, "database"))

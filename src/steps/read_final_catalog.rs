@@ -2,13 +2,11 @@
 
 use serde_json::Value;
 
-use super::{Context, FINGERPRINT, Phase, Step};
-use crate::catalog::{self, Fingerprint};
+use super::drift::{drift, drifted};
+use super::{Context, Phase, Step};
+use crate::catalog;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::ControlFile;
-
-/// How many differences an error names.
-const NAMED: usize = 20;
 
 pub(super) struct ReadFinalCatalog;
 
@@ -37,12 +35,13 @@ impl Step for ReadFinalCatalog {
             return Ok("old was not started since prepare".to_owned());
         }
         let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
-        let dumped: Fingerprint = cx.load(FINGERPRINT)?;
+        let state = cx.state.clone();
         let server = cx.old_server()?;
         let snapshot = catalog::read(server, jobs, cancel)?;
         let now = catalog::fingerprint(server, &snapshot.connectable(), jobs, cancel)?;
+        let changes = drift(&state, &now, server, jobs, cancel)?;
         cx.stop_old_server()?;
-        if let Some(error) = drift(&dumped, &now) {
+        if let Some(error) = drifted(&changes) {
             return Err(error);
         }
         cx.save_old_snapshot(&snapshot)?;
@@ -79,21 +78,4 @@ fn is_the_cluster_prepared(cx: &Context<'_>, control: &ControlFile) -> Result<()
             error.fact(name, format!("{now} now, {prepared} when prepared"))
         });
     Err(error.remedy(Remedy::manual("roll back and prepare again")))
-}
-
-/// The error that names what changed in old since the dump, if anything did.
-pub fn drift(dumped: &Fingerprint, now: &Fingerprint) -> Option<Error> {
-    let differences = dumped.differences(now);
-    if differences.is_empty() {
-        return None;
-    }
-    let error = Error::new(
-        Code::Drift,
-        "the schema of the old cluster changed since prepare",
-    );
-    let error = differences
-        .iter()
-        .take(NAMED)
-        .fold(error, |error, difference| error.fact("changed", difference));
-    Some(error.remedy(Remedy::manual("roll back and prepare again")))
 }

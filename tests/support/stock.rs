@@ -105,9 +105,21 @@ fn fill(server: &Running<'_>, space: &Path) {
 
 /// Schema and rows of a running cluster, as text.
 pub fn dump(cluster: &Cluster) -> String {
-    let output = Command::new(bindir(DUMPER).join("pg_dumpall"))
+    dump_by(DUMPER, cluster, &[])
+}
+
+/// Rows, sequences and large objects of a running cluster, the same text in every version.
+pub fn rows(cluster: &Cluster, dumper: &str) -> String {
+    let text = dump_by(dumper, cluster, &["--data-only"]);
+    let lines = text.lines().filter(|line| !line.starts_with("SET "));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn dump_by(dumper: &str, cluster: &Cluster, options: &[&str]) -> String {
+    let output = Command::new(bindir(dumper).join("pg_dumpall"))
         .args(["-U", "postgres", "-h"])
         .arg(cluster.scratch())
+        .args(options)
         .env("LC_ALL", "C")
         .output()
         .unwrap();
