@@ -6,9 +6,11 @@
 //! their contents may be old's.
 
 mod copy;
+mod keep;
 mod link;
 mod listing;
 mod slru;
+mod wal;
 
 use crate::error::{Code, Error};
 use crate::event::{EventKind, Sink};
@@ -16,9 +18,11 @@ use crate::plan::Folder;
 use crate::work::Cancel;
 
 pub use copy::copy;
+pub use keep::{give_back, keep};
 pub use link::link;
 pub use listing::{Moved, Pending, pending, remove};
 pub use slru::{StatusDirs, carry};
+pub use wal::replace_wal;
 
 /// What every transfer needs to know besides the files.
 pub struct Work<'a> {

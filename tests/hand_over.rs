@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 use nix::sys::signal::Signal;
 use support::as_server_user;
@@ -39,6 +39,7 @@ fn neither_cluster_can_be_started_by_accident() {
         let frozen = frozen_cutover(trip, "transfer-files");
         demand_refused(&case, &trip.new_starts(), "global/pg_control");
         demand_refused(&case, &trip.old_starts(), "postmaster.pid");
+        demand_not_stopped(trip);
         frozen.signal(Signal::SIGCONT);
         frozen.wait().demand(0);
 
@@ -47,6 +48,21 @@ fn neither_cluster_can_be_started_by_accident() {
         assert!(last.with_extension("old").exists());
         demand_started(&trip.new_starts());
     });
+}
+
+/// pg_ctl takes the process that holds old for no server, and sends it no signal.
+fn demand_not_stopped(trip: &Trip) {
+    let stopped = Command::new(trip.old_bindir.join("pg_ctl"))
+        .args(["stop", "-m", "immediate", "-D"])
+        .arg(&trip.old)
+        .env("LC_ALL", "C")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&stopped.stderr);
+    assert!(
+        !stopped.status.success() && said.contains("single-user"),
+        "{said}"
+    );
 }
 
 /// A cutover that stands still in the middle of a step, as long as that is wanted.
@@ -270,6 +286,12 @@ fn a_cluster_that_was_adopted_is_given_back() {
             assert_eq!(as_made(&trip.new), before);
         }
 
+        // Also where somebody has thrown it away meanwhile.
+        trip.prepare();
+        fs::remove_dir_all(&trip.new).unwrap();
+        trip.rollback();
+        assert_eq!(as_made(&trip.new), before);
+
         trip.prepare();
         trip.cutover();
         let conf = fs::read_to_string(trip.new.join("postgresql.conf")).unwrap();
@@ -278,6 +300,28 @@ fn a_cluster_that_was_adopted_is_given_back() {
         assert_eq!(as_made(&trip.new), before);
         demand_started(&trip.new_starts());
         demand_started(&trip.old_starts());
+    });
+}
+
+/// A fresh cluster may have been started and stopped before, as packages do.
+#[test]
+fn an_adopted_cluster_may_have_been_started_before() {
+    as_server_user("an_adopted_cluster_may_have_been_started_before", || {
+        let case = Case::new("link");
+        let trip = &case.trip;
+        let adopted = support::unique_cluster("new-17", &[]);
+        fs::rename(&adopted.data, &trip.new).unwrap();
+        demand_started(&trip.new_starts());
+        let before = as_made(&trip.new);
+        assert!(trip.new.join("postmaster.opts").exists());
+
+        let mut underway = trip.begin(trip.first_command(&["prepare"]));
+        assert!(underway.reaches("step_intended", "create-new-cluster"));
+        underway.kill();
+        trip.run(&["resume"]).demand(0);
+        case.demand_prepared();
+        trip.rollback();
+        assert_eq!(as_made(&trip.new), before);
     });
 }
 

@@ -117,7 +117,12 @@ fn survives(old: &Cluster, new: &str, mode: &str) {
     let trip = Trip::new(old, new, mode);
     trip.run_first(&["upgrade", "--yes"]).demand(0);
     trip.run(&["verify"]).demand(0);
-    demand_counters(&before, &ControlFile::read(&trip.new).unwrap());
+    serves(&trip, new, &wanted, &before);
+}
+
+/// New shows what old had, goes on with its numbers, and stands being used hard.
+fn serves(trip: &Trip, new: &str, wanted: &str, before: &ControlFile) {
+    demand_counters(before, &ControlFile::read(&trip.new).unwrap());
 
     let cluster = trip.new_cluster();
     let server = cluster.start_with(&["autovacuum=off"]);
@@ -334,4 +339,56 @@ fn to_the_end_of_an_epoch(epoch: u32) -> [Counters; 3] {
         Counters::new(epoch, 3_000_000_000, 3_000_000_000, 3_000_000_000),
         Counters::new(epoch, u32::MAX - 300, u32::MAX - 8, u32::MAX - 12),
     ]
+}
+
+/// Old has given up the transaction status that prepare's horizons ask for.
+#[test]
+fn horizons_that_moved_since_prepare() {
+    as_server_user("horizons_that_moved_since_prepare", || {
+        for (mode, ways) in [("link", &["rollback", "resume"][..]), ("copy", &["resume"])] {
+            let old = old("old-13");
+            work(&old, 30);
+            let trip = Trip::new(&old, "new-17", mode);
+            trip.prepare();
+            move_on(&old);
+            let wanted = seen_in_a_copy(&old);
+
+            // The only step of the cutover that starts new, killed, taken back, gone on with.
+            for way in ways {
+                let mut underway = trip.begin(trip.command(&["cutover"]));
+                assert!(underway.reaches("step_intended", "refresh-horizons"));
+                underway.kill();
+                if *way == "resume" {
+                    trip.run(&["resume"]).demand(0);
+                    continue;
+                }
+                trip.rollback();
+                trip.prepare();
+                move_on(&old);
+            }
+            let last = if mode == "link" {
+                "global/pg_control.old"
+            } else {
+                "global/pg_control"
+            };
+            let before = ControlFile::read_file(&old.data.join(last)).unwrap();
+            trip.run(&["verify"]).demand(0);
+            serves(&trip, "new-17", &wanted, &before);
+        }
+    });
+}
+
+/// Uses up numbers and freezes everything, so that the oldest ones are forgotten.
+fn move_on(old: &Cluster) {
+    let before = ControlFile::read(&old.data).unwrap();
+    let server = old.start_with(&["autovacuum=off"]);
+    let mut client = server.connect("postgres");
+    for _ in 0..200 {
+        client.batch_execute("SELECT txid_current()").unwrap();
+    }
+    drop(client);
+    freeze(&server);
+    server.stop();
+    let after = ControlFile::read(&old.data).unwrap();
+    assert!(before.next_xid.xid().precedes(after.oldest_xid));
 }

@@ -4,24 +4,22 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
 use support::as_server_user;
 use support::case::{Case, demand_same_text};
 use support::stock::dump;
+use support::tree;
 use support::trip::Trip;
 
-/// Installs programs of which `pg_ctl` is a script; `$real` in it is the real one.
-fn with_pg_ctl(trip: &mut Trip, place: &Path, script: &str) {
-    let real = trip.new_bindir.join("pg_ctl");
-    let text = format!(
-        "#!/bin/sh\nreal='{}'\ncase \"$1\" in\nstart)\n{script}\n;;\n*) exec \"$real\" \"$@\" ;;\nesac\n",
-        real.display()
-    );
-    trip.replace_program(place, "pg_ctl", &text);
+/// Lets `pg_ctl start` be a script; `$real` in it is the real one.
+fn with_pg_ctl(trip: &mut Trip, script: &str) {
+    let text = format!("case \"$1\" in\nstart)\n{script}\n;;\n*) exec \"$real\" \"$@\" ;;\nesac");
+    trip.script("pg_ctl", &text);
 }
 
 /// A case whose new cluster serves beside it and nowhere else.
@@ -78,15 +76,16 @@ fn new_is_started_where_that_was_asked_for() {
 fn a_start_that_never_began_is_undone() {
     as_server_user("a_start_that_never_began_is_undone", || {
         let mut case = case("link");
-        let place = case.stock.cluster.scratch().to_owned();
-        with_pg_ctl(&mut case.trip, &place, "echo 'no start today' >&2; exit 1");
+        with_pg_ctl(&mut case.trip, "echo 'no start today' >&2; exit 1");
         case.trip.prepare();
+        let before = everything(&case.trip);
         case.trip.run(&["cutover", "--start"]).refused(
             5,
             "PGM-3001",
             &["pg_ctl failed", "no start today", "waits for the cutover"],
         );
         case.demand_prepared();
+        assert_eq!(everything(&case.trip), before);
         assert!(!case.trip.new.join("global/pg_control").exists());
         let started = case.trip.old_starts();
         assert!(started.status.success(), "{started:?}");
@@ -95,15 +94,21 @@ fn a_start_that_never_began_is_undone() {
     });
 }
 
+/// New byte for byte, with its control file, which waits beside it.
+fn everything(trip: &Trip) -> BTreeMap<PathBuf, String> {
+    let mut all = tree::contents(&trip.new);
+    let aside = trip.state().join("new-pg_control");
+    all.extend(tree::contents(&aside));
+    all
+}
+
 /// New may have written to the files both share: there is no going back by oneself.
 #[test]
 fn a_start_that_failed_after_it_began_is_not_undone() {
     as_server_user("a_start_that_failed_after_it_began_is_not_undone", || {
         let mut case = case("link");
-        let place = case.stock.cluster.scratch().to_owned();
         with_pg_ctl(
             &mut case.trip,
-            &place,
             "\"$real\" \"$@\"; echo 'started, and gone wrong' >&2; exit 1",
         );
         case.trip.prepare();
@@ -131,7 +136,6 @@ fn an_interrupted_start_is_not_undone() {
         let mark = place.join("started");
         with_pg_ctl(
             &mut case.trip,
-            &place,
             &format!("\"$real\" \"$@\"; touch '{}'; sleep 60", mark.display()),
         );
         case.trip.prepare();
@@ -148,6 +152,8 @@ fn an_interrupted_start_is_not_undone() {
         demand_old_retired(&case);
         case.trip.run(&["resume", "--start"]).demand(0);
         demand_served(&case);
+        // Old is retired and need not be held any more.
+        assert!(!case.trip.old.join("postmaster.pid").exists());
     });
 }
 

@@ -26,7 +26,8 @@ pub fn cut_over(engine: &mut Engine<'_>, plan: &Plan, run: &Run, start: bool) ->
     let standing = engine.state().standing();
     let ready = migration::demand(engine, &[Standing::Prepared], "cutover")
         .and_then(|()| engine.context().end_leftovers())
-        .and_then(|()| old_is_down(plan, engine));
+        .and_then(|()| old_is_down(plan, engine))
+        .and_then(|()| engine.context().new_was_not_started_early());
     if let Err(error) = ready {
         return Outcome::unchanged(error, Some(standing));
     }

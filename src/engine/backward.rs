@@ -45,6 +45,7 @@ impl Engine<'_> {
             }
             _ => {}
         }
+        self.cx.new_is_ours()?;
         if new == NewState::Untouched {
             return Ok(());
         }

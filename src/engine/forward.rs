@@ -162,8 +162,12 @@ impl Engine<'_> {
         }
         match new_state(self.cx.plan, &self.cx.state) {
             Ok(NewState::Untouched) => {}
-            Ok(NewState::Started | NewState::Missing) => {
+            Ok(NewState::Started) => {
                 return self.stopped(error.fact("new cluster", "has been started"));
+            }
+            Ok(NewState::Missing) => {
+                let what = "is gone, or another one lies in its place";
+                return self.stopped(error.fact("new cluster", what));
             }
             Err(second) => {
                 return self.stopped(error.fact("new cluster", second.to_string()));

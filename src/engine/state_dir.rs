@@ -109,6 +109,7 @@ fn read_plan(area: &Area) -> Result<Plan> {
         )
         .fact("file", path.display())
         .caused_by(what)
+        .remedy(other_release())
     };
     let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| unknown(&e))?;
     if value["format"] != plan::FORMAT {
@@ -118,15 +119,20 @@ fn read_plan(area: &Area) -> Result<Plan> {
         )
         .fact("file", path.display())
         .fact("format", &value["format"])
-        .fact("format known here", plan::FORMAT));
+        .fact("format known here", plan::FORMAT)
+        .remedy(other_release()));
     }
     serde_json::from_value(value).map_err(|e| unknown(&e))
+}
+
+fn other_release() -> Remedy {
+    Remedy::manual("use the release of pg_migrator that began this migration")
 }
 
 /// Everything this program ever puts into a state directory; a file being written has a dot
 /// before its name and a suffix behind it.
 fn is_ours(name: &str) -> bool {
-    const NAMES: [&str; 18] = [
+    const NAMES: [&str; 20] = [
         "lock",
         "journal.jsonl",
         "plan.json",
@@ -136,6 +142,8 @@ fn is_ours(name: &str) -> bool {
         "dump",
         "adopted",
         "adopted.whole",
+        "before-carry",
+        "resetwal",
         "new-pg_control",
         "old-control.json",
         "old-snapshot.json",
@@ -232,6 +240,24 @@ mod tests {
         let error = StateDir::create(dir.path()).err().unwrap();
         assert_eq!(error.code(), Code::StateForeign);
         assert!(dir.path().join("thesis.tex").exists());
+    }
+
+    #[test]
+    fn folders_of_common_names_are_not_taken_for_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["logs", "dump"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+            std::fs::write(dir.path().join(name).join("kept"), "").unwrap();
+            let error = StateDir::create(dir.path()).err().unwrap();
+            assert_eq!(error.code(), Code::StateForeign);
+            assert!(dir.path().join(name).join("kept").exists());
+        }
+        // The lock says whose they are.
+        for name in ["lock", "new-identity.json", "before-carry"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        drop(StateDir::create(dir.path()).unwrap());
+        assert!(!dir.path().join("dump").exists());
     }
 
     #[test]

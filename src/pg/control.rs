@@ -204,6 +204,50 @@ impl ControlFile {
             .collect()
     }
 
+    /// What shows that this is not a later state of the same cluster, but an earlier one or one
+    /// of another history.
+    ///
+    /// Each as the name `pg_controldata` prints, the value here and the value then. A cluster
+    /// that is used moves its counters and its WAL forward and never back, and only a recovery
+    /// from a backup or a promotion begins a timeline. Multixacts and OIDs go round in a
+    /// circle, so a smaller number may be the later one.
+    pub fn not_after(&self, then: &ControlFile) -> Vec<(&'static str, String, String)> {
+        let xid = |xid: FullXid| format!("{}:{}", xid.epoch(), xid.xid());
+        let oid_went_back = (self.next_oid.0.wrapping_sub(then.next_oid.0) as i32) < 0;
+        let found = [
+            (
+                self.timeline != then.timeline,
+                "Latest checkpoint's TimeLineID",
+                [self, then].map(|control| control.timeline.0.to_string()),
+            ),
+            (
+                self.checkpoint_lsn < then.checkpoint_lsn,
+                "Latest checkpoint location",
+                [self, then].map(|control| control.checkpoint_lsn.to_string()),
+            ),
+            (
+                self.next_xid < then.next_xid,
+                "Latest checkpoint's NextXID",
+                [self, then].map(|control| xid(control.next_xid)),
+            ),
+            (
+                self.next_multi.precedes(then.next_multi),
+                "Latest checkpoint's NextMultiXactId",
+                [self, then].map(|control| control.next_multi.to_string()),
+            ),
+            (
+                oid_went_back,
+                "Latest checkpoint's NextOID",
+                [self, then].map(|control| control.next_oid.to_string()),
+            ),
+        ];
+        found
+            .into_iter()
+            .filter(|(wrong, ..)| *wrong)
+            .map(|(_, name, [now, then])| (name, now, then))
+            .collect()
+    }
+
     fn format(&self) -> [(&'static str, String); 12] {
         let float_format = if self.float_format_ok {
             "IEEE 754"
@@ -284,6 +328,12 @@ fn wal_file_name(timeline: Timeline, segment: u64, segment_size: u32) -> String 
         segment / per_id,
         segment % per_id
     )
+}
+
+/// Whether a name in `pg_wal` is that of a segment or of something made from one.
+pub fn is_wal_file(name: &str) -> bool {
+    name.get(..24)
+        .is_some_and(|start| start.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// A digest of the raw control file, to see whether anybody started the cluster.

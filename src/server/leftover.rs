@@ -171,4 +171,35 @@ mod tests {
         child.wait().unwrap();
         assert_eq!(leftover(&datadir).unwrap(), None);
     }
+    #[test]
+    fn a_server_is_found_by_any_name_of_its_directory() {
+        let place = tempfile::tempdir().unwrap();
+        let (real, alias) = (place.path().join("real"), place.path().join("alias"));
+        std::fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &alias).unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .current_dir(&real)
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let found = [&real, &alias].map(|name| alive(pid, name));
+        let elsewhere = alive(pid, place.path());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(found, [true, true]);
+        assert_eq!(elsewhere, !cfg!(target_os = "linux"));
+    }
+
+    #[test]
+    fn the_last_start_is_known_by_what_the_server_wrote_down() {
+        let (_dir, datadir) = datadir("1");
+        let opts = datadir.path.join("postmaster.opts");
+        assert!(last_start_was_ours(&datadir).unwrap());
+        std::fs::write(&opts, "/bin/postgres \"-D\" \"/x\"\n").unwrap();
+        assert!(!last_start_was_ours(&datadir).unwrap());
+        let ours = "/bin/postgres \"-D\" \"/x\" \"-c\" \"cluster_name=pg_migrator\"\n";
+        std::fs::write(&opts, ours).unwrap();
+        assert!(last_start_was_ours(&datadir).unwrap());
+    }
 }

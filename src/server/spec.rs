@@ -254,4 +254,21 @@ mod tests {
         assert!(!has(17, Side::New, "idle_replication_slot_timeout"));
         assert!(has(18, Side::New, "idle_replication_slot_timeout"));
     }
+    #[test]
+    fn pages_can_be_mended_after_a_crash_where_it_is_meant_to_be_survived() {
+        for (fsync, value) in [(true, "on"), (false, "off")] {
+            let installation = spec(17, Side::New).installation;
+            let datadir = DataDir {
+                path: "/srv/data".into(),
+                config_dir: "/srv/data".into(),
+                major: MajorVersion(17),
+            };
+            let log = Path::new("/log");
+            let spec = PostmasterSpec::for_new(&installation, &datadir, "postgres", log, fsync, 64);
+            let words = words(&spec);
+            for name in ["fsync", "full_page_writes"] {
+                assert!(words.contains(&format!("{name}={value}")), "{words:?}");
+            }
+        }
+    }
 }

@@ -18,7 +18,10 @@ impl Step for CarryTransactionState {
     }
 
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
-        transaction_state::carry(cx, Used::AfterOld, "pg_resetwal.log")?;
+        transaction_state::keep(cx)?;
+        if !transaction_state::is_carried(cx)? {
+            transaction_state::carry(cx, Used::AfterOld, "pg_resetwal.log")?;
+        }
         let new = cx.new_control()?;
         Ok(format!(
             "next XID {}, WAL from {}",
@@ -27,8 +30,13 @@ impl Step for CarryTransactionState {
         ))
     }
 
-    /// Repeating it gives the same, and nobody reads new before that: its catalogs are frozen.
+    /// The next cutover may have to start new once more, and so its control file, its WAL and
+    /// its status must be of one moment again.
     fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
-        cx.put_control_aside()
+        if cx.discarding {
+            transaction_state::forget(cx)
+        } else {
+            transaction_state::give_back(cx)
+        }
     }
 }

@@ -28,8 +28,6 @@ pub const PLAN_FILE: &str = "plan.json";
 pub const NEW_CONTROL: &str = "new-pg_control";
 /// The control file, relative to a data directory.
 pub(super) const CONTROL: &str = "global/pg_control";
-/// What old's control file was when this program last left it.
-const OLD_CONTROL: &str = "old-control.json";
 /// Old's catalog as it was dumped.
 const OLD_SNAPSHOT: &str = "old-snapshot.json";
 /// New's catalog after the restore.
@@ -361,3 +359,6 @@ fn missing_server(side: &str) -> Error {
         format!("the private {side} server is not running"),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,9 +41,9 @@ impl Step for CreateNewCluster {
             Origin::Absent | Origin::Empty => make(cx)?,
         }
         compare_controls(cx)?;
-        cx.remember_new_identity()?;
-        // Tells a start of somebody else from the last one of ours; the copy keeps it.
+        // From its identity on, what this file says of the last start counts; the copy keeps it.
         cx.new_area()?.remove_file("postmaster.opts")?;
+        cx.remember_new_identity()?;
         cx.put_control_aside()?;
         Ok(describe(&cx.plan.template))
     }

@@ -55,8 +55,8 @@ impl Step for ReadFinalCatalog {
     }
 }
 
-/// Another cluster may have been restored at old's place, or its format changed by
-/// pg_checksums: neither shows in a schema.
+/// Another cluster may lie at old's place, or an earlier state of the same one, or its format
+/// may have been changed by pg_checksums: none of them shows in a schema.
 fn is_the_cluster_prepared(cx: &Context<'_>, control: &ControlFile) -> Result<()> {
     let prepared = cx.plan.old.system_identifier;
     let mut differences: Vec<(&str, String, String)> = Vec::new();
@@ -65,17 +65,25 @@ fn is_the_cluster_prepared(cx: &Context<'_>, control: &ControlFile) -> Result<()
         differences.push(("Database system identifier", now, prepared.to_string()));
     }
     differences.extend(control.format_differences(&cx.new_control()?));
-    if differences.is_empty() {
-        return Ok(());
+    if !differences.is_empty() {
+        let message = "the old cluster is not the one that was prepared";
+        return Err(prepare_again(message, differences));
     }
-    let error = Error::new(
-        Code::Drift,
-        "the old cluster is not the one that was prepared",
-    );
-    let error = differences
+    let back = control.not_after(&cx.remembered_old_control()?);
+    if !back.is_empty() {
+        let message = "the old cluster is an earlier state of the one that was prepared, or goes \
+                       on from one, as after a restore from a backup";
+        return Err(prepare_again(message, back));
+    }
+    Ok(())
+}
+
+fn prepare_again(message: &str, differences: Vec<(&str, String, String)>) -> Error {
+    let error = Error::new(Code::Drift, message);
+    differences
         .into_iter()
         .fold(error, |error, (name, now, prepared)| {
             error.fact(name, format!("{now} now, {prepared} when prepared"))
-        });
-    Err(error.remedy(Remedy::manual("roll back and prepare again")))
+        })
+        .remedy(Remedy::manual("roll back and prepare again"))
 }

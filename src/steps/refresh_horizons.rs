@@ -40,8 +40,11 @@ impl Step for RefreshHorizons {
         let old = cx.old_snapshot()?;
         let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
         let databases = old.connectable();
+        settle(cx)?;
         freeze_and_prove(cx)?;
+        transaction_state::keep(cx)?;
         transaction_state::carry(cx, Used::AfterOld, "pg_resetwal-refresh.log")?;
+        transaction_state::forget(cx)?;
         let server = cx.new_server(true)?;
         let (mended, _) = schema::mend(server, &old, jobs, cancel)?;
         let catalogs = schema::freeze(server, &databases, jobs, cancel)?;
@@ -58,10 +61,26 @@ impl Step for RefreshHorizons {
     /// frozen, because the next cutover replaces new's transaction status.
     fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
         cx.stop_new_server()?;
-        if cx.discarding || schema::scan(&cx.plan.new.data_dir, &cx.new_catalogs()?).is_ok() {
+        if cx.discarding {
+            return transaction_state::forget(cx);
+        }
+        // The server of an undoing that was killed had it in place.
+        cx.put_control_aside()?;
+        settle(cx)?;
+        if schema::scan(&cx.plan.new.data_dir, &cx.new_catalogs()?).is_ok() {
             return Ok(());
         }
         freeze_and_prove(cx)
+    }
+}
+
+/// Status that was half replaced is put back; what was replaced as a whole may have been
+/// written to since.
+fn settle(cx: &Context<'_>) -> Result<()> {
+    if transaction_state::is_carried(cx)? {
+        transaction_state::forget(cx)
+    } else {
+        transaction_state::give_back(cx)
     }
 }
 

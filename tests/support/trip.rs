@@ -30,6 +30,8 @@ pub struct Trip {
     pub new: PathBuf,
     /// `link` or `copy`.
     pub mode: String,
+    /// The install user.
+    pub user: String,
 }
 
 /// What a command of the program left behind.
@@ -60,6 +62,7 @@ impl Trip {
             old: old.data.clone(),
             new: old.scratch().join("new"),
             mode: mode.to_owned(),
+            user: "postgres".to_owned(),
         }
     }
 
@@ -98,13 +101,31 @@ impl Trip {
         let mut command = self.command(words);
         command
             .arg(format!("--{}", self.mode))
-            .args(["-U", "postgres", "-j", "2", "-b"])
+            .args(["-U", &self.user, "-j", "2", "-b"])
             .arg(&self.old_bindir)
             .arg("-B")
             .arg(&self.new_bindir)
             .arg("-d")
             .arg(&self.old);
         command
+    }
+
+    /// Lets one of new's programs be a script; `$real` in it is the program itself.
+    pub fn script(&mut self, program: &str, text: &str) {
+        let scripted = self.new.with_extension(format!("with-{program}"));
+        fs::create_dir(&scripted).unwrap();
+        for entry in fs::read_dir(&self.new_bindir).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_name() != program {
+                symlink(entry.path(), scripted.join(entry.file_name())).unwrap();
+            }
+        }
+        let real = self.new_bindir.join(program);
+        let text = format!("#!/bin/sh\nreal='{}'\n{text}\n", real.display());
+        let ours = scripted.join(program);
+        fs::write(&ours, text).unwrap();
+        fs::set_permissions(&ours, fs::Permissions::from_mode(0o755)).unwrap();
+        self.new_bindir = scripted;
     }
 
     /// Runs `rollback`, `status` and the like to the end.
@@ -264,16 +285,16 @@ impl Ran {
         self
     }
 
-    /// Demands an exit status and an error with this code that says all of this.
+    /// Demands an exit status and an error with this code, and that all of this is said.
+    ///
+    /// Where several things are wrong, each is a finding on standard output.
     pub fn refused(&self, code: i32, error: &str, said: &[&str]) -> &Self {
         self.demand(code);
+        let all = format!("{}{}", self.stderr, self.stdout);
         let head = format!("error[{error}]: ");
-        for text in [&head[..]].iter().chain(said) {
-            assert!(
-                self.stderr.contains(text),
-                "no {text:?} in:\n{}",
-                self.stderr
-            );
+        assert!(self.stderr.contains(&head), "no {head:?} in:\n{all}");
+        for text in said {
+            assert!(all.contains(text), "no {text:?} in:\n{all}");
         }
         self
     }

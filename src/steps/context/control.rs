@@ -70,6 +70,7 @@ impl Context<'_> {
     pub fn put_control_in_place(&self) -> Result<()> {
         let new = self.new_area()?;
         if new.path(CONTROL)?.exists() {
+            self.new_is_ours()?;
             return self.state.remove_file(NEW_CONTROL);
         }
         self.state.rename(NEW_CONTROL, &new, CONTROL)
@@ -92,6 +93,7 @@ impl Context<'_> {
         if self.state.path(RELEASED)?.exists() {
             return Ok(());
         }
+        self.new_is_ours()?;
         self.new_is_down()?;
         match new_state(self.plan, &self.state)? {
             NewState::Untouched => Ok(()),
@@ -177,10 +179,13 @@ pub fn new_state(plan: &Plan, state: &Area) -> Result<NewState> {
             NewState::Missing
         });
     }
-    if let Some(known) = identity(state)?
-        && ControlFile::read_file(&in_place)?.system_identifier != known
-    {
-        return Ok(NewState::Missing);
+    match identity(state)? {
+        Some(known) if ControlFile::read_file(&in_place)?.system_identifier != known => {
+            return Ok(NewState::Missing);
+        }
+        Some(_) => {}
+        // It was about to be made or adopted, and whoever started it did so before.
+        None => return Ok(NewState::Untouched),
     }
     let untouched = match released {
         Some(known) => control::fingerprint_file(&in_place)? == known,

@@ -1,10 +1,22 @@
 //! The server old is read by, and what old's control file says of its past.
 
-use super::{Context, OLD_CONTROL, missing_server};
+use serde::{Deserialize, Serialize};
+
+use super::{Context, missing_server};
 use crate::error::{Code, Error, Remedy, Result};
-use crate::pg::ControlFile;
+use crate::pg::{ControlFile, control};
 use crate::plan::Plan;
 use crate::server::{self, Endpoint, Postmaster, PostmasterSpec, Running};
+
+/// What old's control file was when this program last left it.
+const OLD_CONTROL: &str = "old-control.json";
+
+/// A digest that shows any start, and the counters that tell a later state from an earlier one.
+#[derive(Serialize, Deserialize)]
+struct Remembered {
+    digest: String,
+    control: ControlFile,
+}
 
 impl Context<'_> {
     /// The operator's server in old, where one accepts sessions.
@@ -88,16 +100,22 @@ impl Context<'_> {
     /// Writes down what old's control file is now: the stored catalog is old's as long as the
     /// file stays this.
     pub fn remember_old_control(&self) -> Result<()> {
-        self.save(
-            OLD_CONTROL,
-            &crate::pg::control::fingerprint(&self.plan.old.data_dir)?,
-        )
+        let remembered = Remembered {
+            digest: control::fingerprint(&self.plan.old.data_dir)?,
+            control: self.old_control()?,
+        };
+        self.save(OLD_CONTROL, &remembered)
+    }
+
+    /// Old's control file as it was then.
+    pub fn remembered_old_control(&self) -> Result<ControlFile> {
+        Ok(self.load::<Remembered>(OLD_CONTROL)?.control)
     }
 
     /// Whether old has been started since this program last left it.
     pub fn old_was_started(&self) -> Result<bool> {
-        let known: String = self.load(OLD_CONTROL)?;
-        Ok(known != crate::pg::control::fingerprint(&self.plan.old.data_dir)?)
+        let known: Remembered = self.load(OLD_CONTROL)?;
+        Ok(known.digest != control::fingerprint(&self.plan.old.data_dir)?)
     }
 }
 

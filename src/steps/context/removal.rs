@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{CONTROL, Context};
 use crate::disk::Area;
 use crate::error::{Code, Error, Remedy, Result};
+use crate::pg::control::is_wal_file;
 use crate::pg::{ControlFile, DataDir};
 
 /// The control file of an old cluster that shared its files.
@@ -102,11 +103,10 @@ fn remove_wal(wal: &Path) -> Result<()> {
 
 fn is_of_wal(name: &str) -> bool {
     let hexadecimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let segment = name.get(..24).is_some_and(hexadecimal);
     let history = name
         .strip_suffix(".history")
         .is_some_and(|id| id.len() == 8 && hexadecimal(id));
-    segment
+    is_wal_file(name)
         || history
         || matches!(name, "archive_status" | "summaries")
         || name.starts_with("xlogtemp.")

@@ -1,0 +1,216 @@
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::*;
+use crate::catalog::TemplateSettings;
+use crate::event::Stream;
+use crate::pg::{ControlFile, MajorVersion, SystemIdentifier, Version};
+use crate::plan::{self, Mode, Origin};
+
+const OLD: &[u8] = include_bytes!("../../../tests/data/pg_control/14");
+const NEW: &[u8] = include_bytes!("../../../tests/data/pg_control/17");
+/// Of another cluster than both.
+const OTHER: &[u8] = include_bytes!("../../../tests/data/pg_control/16");
+
+/// Two data directories with their control files, and the state directory between them.
+struct Pair {
+    dir: tempfile::TempDir,
+    plan: Plan,
+    stream: Stream,
+    cancel: Cancel,
+}
+
+impl Pair {
+    fn new(mode: Mode) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, version, control) in [("old", "14\n", OLD), ("new", "17\n", NEW)] {
+            let data = dir.path().join(name);
+            fs::create_dir_all(data.join("global")).unwrap();
+            fs::write(data.join("PG_VERSION"), version).unwrap();
+            fs::write(data.join(CONTROL), control).unwrap();
+        }
+        fs::create_dir(dir.path().join("state")).unwrap();
+        let plan = plan(&dir.path().canonicalize().unwrap(), mode);
+        Self {
+            dir,
+            plan,
+            stream: Stream::new(Vec::new()),
+            cancel: Cancel::new(),
+        }
+    }
+
+    fn context(&self) -> Context<'_> {
+        let state = Area::new(&self.plan.state_dir).unwrap();
+        Context::new(&self.plan, &self.stream, &self.cancel, state, None)
+    }
+
+    fn path(&self, rel: &str) -> PathBuf {
+        self.dir.path().canonicalize().unwrap().join(rel)
+    }
+
+    fn bytes(&self, rel: &str) -> Option<Vec<u8>> {
+        fs::read(self.path(rel)).ok()
+    }
+}
+
+fn plan(dir: &Path, mode: Mode) -> Plan {
+    let version = |major| Version {
+        major: MajorVersion(major),
+        minor: 1,
+        text: String::new(),
+    };
+    let old = ControlFile::parse(OLD).unwrap();
+    Plan {
+        format: plan::FORMAT,
+        program: String::new(),
+        mode,
+        jobs: 1,
+        socket_dir: None,
+        state_dir: dir.join("state"),
+        install_user: "postgres".into(),
+        locks_per_transaction: 64,
+        old: plan::Old {
+            data_dir: dir.join("old"),
+            config_dir: dir.join("old"),
+            bindir: dir.join("nowhere"),
+            version: version(14),
+            catalog_version: old.catalog_version,
+            system_identifier: old.system_identifier,
+            port: 50432,
+            options: Vec::new(),
+            tablespaces: Vec::new(),
+            wal_dir: None,
+            raise_locks: false,
+            running: None,
+        },
+        new: plan::New {
+            data_dir: dir.join("new"),
+            bindir: dir.join("nowhere"),
+            version: version(17),
+            port: 50432,
+            options: Vec::new(),
+            origin: Origin::Absent,
+        },
+        template: TemplateSettings {
+            encoding: "UTF8".into(),
+            collate: "C".into(),
+            ctype: "C".into(),
+            provider: crate::catalog::LocaleProvider::Libc,
+            locale: None,
+            icu_rules: None,
+            lc_messages: "C".into(),
+            lc_monetary: "C".into(),
+            lc_numeric: "C".into(),
+            lc_time: "C".into(),
+            default_text_search_config: "pg_catalog.simple".into(),
+            data_checksums: false,
+            wal_segment_size: 16 << 20,
+            group_access: false,
+        },
+    }
+}
+
+#[test]
+fn pg_ctl_sends_no_signal_to_the_process_that_holds_old() {
+    let pair = Pair::new(Mode::Link);
+    let cx = pair.context();
+    cx.hold_old().unwrap();
+    let held = fs::read_to_string(pair.path("old/postmaster.pid")).unwrap();
+    let us = std::process::id().to_string();
+    assert_eq!(held.lines().next(), Some(&*format!("-{us}")));
+    // A second name that stayed would be taken for another draft.
+    assert_eq!(
+        fs::metadata(pair.path("old/postmaster.pid"))
+            .unwrap()
+            .nlink(),
+        1
+    );
+    cx.let_go_of_old().unwrap();
+    assert_eq!(pair.bytes("old/postmaster.pid"), None);
+    cx.let_go_of_old().unwrap();
+}
+
+#[test]
+fn what_a_server_wrote_is_not_taken_for_the_hold() {
+    let pair = Pair::new(Mode::Link);
+    let cx = pair.context();
+    let of_a_server = "4194000\n/old\n1700000000\n5432\n/tmp\n\n";
+    fs::write(pair.path("old/postmaster.pid"), of_a_server).unwrap();
+    cx.let_go_of_old().unwrap();
+    assert_eq!(
+        pair.bytes("old/postmaster.pid"),
+        Some(of_a_server.as_bytes().to_vec())
+    );
+}
+
+/// A crash of a move to another file system leaves both names; the one in place is whole.
+#[test]
+fn of_two_control_files_the_one_in_place_stays() {
+    let pair = Pair::new(Mode::Copy);
+    let cx = pair.context();
+    cx.remember_new_identity().unwrap();
+    cx.put_control_aside().unwrap();
+    assert_eq!(pair.bytes("new/global/pg_control"), None);
+    fs::write(pair.path("new/global/pg_control"), NEW).unwrap();
+    cx.put_control_in_place().unwrap();
+    assert_eq!(pair.bytes("new/global/pg_control").as_deref(), Some(NEW));
+    assert_eq!(pair.bytes("state/new-pg_control"), None);
+}
+
+#[test]
+fn another_cluster_in_news_place_is_never_taken_for_new() {
+    let pair = Pair::new(Mode::Copy);
+    let cx = pair.context();
+    cx.remember_new_identity().unwrap();
+    cx.new_is_ours().unwrap();
+    fs::write(pair.path("new/global/pg_control"), OTHER).unwrap();
+    for refused in [cx.new_is_ours(), cx.put_control_aside()] {
+        assert_eq!(refused.unwrap_err().code(), Code::NewWithoutControl);
+    }
+    assert_eq!(pair.bytes("new/global/pg_control").as_deref(), Some(OTHER));
+    let state = new_state(&pair.plan, &cx.state).unwrap();
+    assert_eq!(state, NewState::Missing);
+}
+
+/// Between the question whether new was started and the undoing somebody may start it.
+#[test]
+fn new_is_taken_back_only_if_it_still_was_not_started() {
+    let pair = Pair::new(Mode::Link);
+    let cx = pair.context();
+    cx.remember_new_identity().unwrap();
+    cx.put_control_aside().unwrap();
+    cx.release_new().unwrap();
+    let mut started = NEW.to_vec();
+    // After the CRC nothing is looked at but by the digest.
+    *started.last_mut().unwrap() ^= 1;
+    fs::write(pair.path("new/global/pg_control"), &started).unwrap();
+    let refused = cx.take_new_back().unwrap_err();
+    assert_eq!(refused.code(), Code::WayBackGone);
+    assert_eq!(pair.bytes("new/global/pg_control"), Some(started));
+
+    fs::write(pair.path("new/global/pg_control"), NEW).unwrap();
+    cx.take_new_back().unwrap();
+    assert_eq!(pair.bytes("new/global/pg_control"), None);
+    assert_eq!(pair.bytes("state/released-control.json"), None);
+}
+
+#[test]
+fn another_cluster_in_olds_place_is_not_removed() {
+    let mut pair = Pair::new(Mode::Copy);
+    fs::write(pair.path("old/global/pg_control"), OTHER).unwrap();
+    let refused = pair.context().remove_old_cluster().unwrap_err();
+    assert_eq!(refused.code(), Code::StateForeign);
+    fs::remove_file(pair.path("old/global/pg_control")).unwrap();
+    let refused = pair.context().remove_old_cluster().unwrap_err();
+    assert_eq!(refused.code(), Code::StateForeign);
+    assert!(pair.path("old/PG_VERSION").exists());
+
+    // What is left of a removal that was killed has no version any more.
+    fs::write(pair.path("old/global/pg_control"), OLD).unwrap();
+    fs::remove_file(pair.path("old/PG_VERSION")).unwrap();
+    pair.context().remove_old_cluster().unwrap();
+    assert!(!pair.path("old").exists());
+    pair.plan.old.system_identifier = SystemIdentifier(1);
+    pair.context().remove_old_cluster().unwrap();
+}
