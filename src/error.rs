@@ -82,6 +82,13 @@ impl Error {
         self
     }
 
+    /// Takes back all facts of this name: what they name is going to be gone.
+    #[must_use]
+    pub fn without_fact(mut self, name: &str) -> Self {
+        self.0.facts.retain(|(known, _)| known != name);
+        self
+    }
+
     /// Sets what the operator can do about it.
     #[must_use]
     pub fn remedy(mut self, remedy: Remedy) -> Self {

@@ -5,7 +5,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -65,6 +65,7 @@ fn root_works_as_the_owner_of_old() {
         new_bindir: bindir("new-18"),
         new: place.path().join("new"),
         mode: "link".to_owned(),
+        user: "postgres".to_owned(),
         old: data.clone(),
     };
     let initdb = trip.old_bindir.join("initdb");
@@ -96,6 +97,57 @@ fn root_works_as_the_owner_of_old() {
     assert!(!data.exists());
 }
 
+/// Whoever else starts the program is told as whom to start it.
+#[test]
+fn data_of_somebody_else_is_refused() {
+    const STRANGER: &str = "nobody";
+    if !nix::unistd::geteuid().is_root() {
+        // One user has no data of another one; tests of `survey` ask with another number.
+        return;
+    }
+    let place = tempfile::Builder::new()
+        .prefix("pgm-")
+        .permissions(fs::Permissions::from_mode(0o755))
+        .tempdir()
+        .unwrap();
+    let data = place.path().join("data");
+    fs::create_dir_all(data.join("global")).unwrap();
+    fs::write(data.join("PG_VERSION"), "14\n").unwrap();
+    let owner = nix::unistd::User::from_name(SERVER_USER).unwrap().unwrap();
+    for entry in walkdir::WalkDir::new(&data) {
+        let (uid, gid) = (owner.uid.as_raw(), owner.gid.as_raw());
+        chown(entry.unwrap().path(), Some(uid), Some(gid)).unwrap();
+    }
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
+    let program = place.path().join("pg_migrator");
+    fs::copy(support::program(), &program).unwrap();
+    let (data, new) = (data.to_str().unwrap(), place.path().join("new"));
+    let (old_bindir, new_bindir) = (bindir("old-14"), bindir("new-17"));
+    for command in ["check", "prepare", "upgrade"] {
+        let mut asked = Command::new("setpriv");
+        asked
+            .args(["--reuid", STRANGER, "--regid", "nogroup", "--clear-groups"])
+            .arg(&program)
+            .args([command, "-d", data, "-U", "postgres", "-b"])
+            .arg(&old_bindir)
+            .arg("-B")
+            .arg(&new_bindir)
+            .arg("-D")
+            .arg(&new)
+            .current_dir("/");
+        finish(asked).refused(
+            4,
+            "PGM-1207",
+            &[
+                &format!("belongs to {SERVER_USER}, not to you"),
+                "standing: nothing has been changed",
+                &format!("sudo -u {SERVER_USER}"),
+            ],
+        );
+    }
+    assert!(!new.exists());
+}
+
 #[test]
 fn data_of_root_is_refused() {
     if !nix::unistd::geteuid().is_root() {
@@ -116,13 +168,19 @@ fn data_of_root_is_refused() {
         new_bindir: bindir("new-17"),
         new: place.path().join("new"),
         mode: "copy".to_owned(),
+        user: "postgres".to_owned(),
         old: data.clone(),
     };
     for words in [&["check"][..], &["prepare"], &["upgrade", "--yes"]] {
         trip.run_first(words).refused(
             4,
             "PGM-1208",
-            &["belongs to root", "chown -R", data.to_str().unwrap()],
+            &[
+                "belongs to root",
+                "standing: nothing has been changed",
+                "chown -R",
+                data.to_str().unwrap(),
+            ],
         );
     }
     assert!(!trip.new.exists() && !trip.state().exists());

@@ -185,7 +185,8 @@ fn a_second_run_is_refused_and_does_not_disturb_the_first() {
                 trip.run(&["cutover"]),
                 trip.run(&["finalize", "--yes"]),
             ] {
-                second.refused(4, "PGM-2002", &["another run", "standing: "]);
+                let said = ["another run", "standing: ", "changed", "remedy: "];
+                second.refused(4, "PGM-2002", &said);
             }
             trip.run(&["rollback"]).refused(4, "PGM-2002", &[&holder]);
             trip.demand_standing(&format!(

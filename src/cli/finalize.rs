@@ -16,7 +16,7 @@ pub fn run(global: &Global, arguments: &Migration) -> Exit {
         Ok(opened) => opened,
         Err(error) => {
             run.announce("finalize", None, &[]);
-            return run.refuse(error);
+            return run.refuse_unread(error);
         }
     };
     run.announce("finalize", Some(opened.plan.mode), &[]);

@@ -16,7 +16,7 @@ pub fn run(global: &Global, arguments: &Log) -> Exit {
         Err(error) => {
             let run = Run::begin(global);
             run.announce("log", None, &[]);
-            run.refuse(error)
+            run.refuse_unread(error)
         }
     }
 }

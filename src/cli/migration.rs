@@ -71,7 +71,10 @@ pub fn open(global: &Global, migration: &Migration) -> Result<Opened> {
         if given != plan.new.data_dir {
             return Err(foreign(&path)
                 .fact("new data directory given", given.display())
-                .fact("new data directory there", plan.new.data_dir.display()));
+                .fact("new data directory there", plan.new.data_dir.display())
+                .remedy(Remedy::manual(
+                    "give the state directory alone, or that of the migration you mean",
+                )));
         }
     }
     // After `finalize` there is no old left to be locked.
@@ -100,7 +103,16 @@ pub fn belongs_together(plan: &Plan, journal: &Journal, path: &std::path::Path) 
     Err(foreign(path)
         .fact("old data directory there", opened.old.display())
         .fact("new data directory there", opened.new.display())
-        .fact("state directory in its plan", plan.state_dir.display()))
+        .fact("state directory in its plan", plan.state_dir.display())
+        .remedy(moved_back(plan, path)))
+}
+
+fn moved_back(plan: &Plan, path: &std::path::Path) -> Remedy {
+    let quoted = crate::pg::quote::shell_path;
+    if plan.state_dir == path || plan.state_dir.exists() {
+        return Remedy::manual("give the state directory of this migration with --state-dir");
+    }
+    Remedy::command(format!("mv {} {}", quoted(path), quoted(&plan.state_dir)))
 }
 
 fn foreign(path: &std::path::Path) -> Error {
@@ -124,7 +136,7 @@ pub fn with_engine(
         Ok(opened) => opened,
         Err(error) => {
             run.announce(command, None, &[]);
-            return run.refuse(error);
+            return run.refuse_unread(error);
         }
     };
     run.announce(command, Some(opened.plan.mode), phases);

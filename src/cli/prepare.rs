@@ -82,8 +82,7 @@ fn begin(run: &Run, global: &Global, arguments: &Clusters) -> Result<Begun> {
         .state_dir
         .clone()
         .unwrap_or_else(|| default_state_dir(&new_dir));
-    let logs = survey::temporary_logs()?;
-    let examined = survey::examine(run, arguments, surveyed, logs.path())?;
+    let examined = survey::examine_and_keep_no_log(run, arguments, surveyed)?;
     let state = StateDir::create(&state_dir)?;
     let (plan, old, lock) = decide(arguments, examined, new_dir, state_dir);
     Ok(Begun {

@@ -121,6 +121,15 @@ impl Run {
         outcome.exit
     }
 
+    /// The last event of a command on a migration that could not even be read.
+    pub fn refuse_unread(&self, error: Error) -> Exit {
+        let ending = Ending {
+            standing: Some("this command has changed nothing".to_owned()),
+            ..Ending::default()
+        };
+        self.finish(Outcome::unchanged(error, None), None, ending)
+    }
+
     /// The last event of a run that failed before it did anything.
     pub fn refuse(&self, error: Error) -> Exit {
         self.finish(Outcome::unchanged(error, None), None, Ending::default())

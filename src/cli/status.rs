@@ -17,7 +17,7 @@ pub fn run(global: &Global, arguments: &Migration) -> Exit {
     match look(global, arguments) {
         Err(error) => {
             run.announce("status", None, &[]);
-            run.refuse(error)
+            run.refuse_unread(error)
         }
         Ok((state, plan)) => {
             run.announce("status", Some(plan.mode), &[Phase::Prepare, Phase::Cutover]);

@@ -42,11 +42,23 @@ impl Examined {
 
 /// Becomes the owner of old, locks it, and looks at both sides from outside.
 pub fn survey(run: &Run, global: &Global, arguments: &Clusters) -> Result<(Surveyed, Lock)> {
-    let old = DataDir::resolve(&arguments.old_datadir)?;
+    let request = request(global, arguments);
+    let old = DataDir::resolve(&arguments.old_datadir).map_err(|error| {
+        // That it is closed says less than whose it is.
+        let problems = (error.code() == Code::NotReadable).then(|| look(&request).err());
+        problems
+            .flatten()
+            .map_or(error, |problems| one_error(run, problems))
+    })?;
     privileges::become_owner(&old.path)?;
     let lock = Lock::on_directory(&old.path)?;
     stop_leftover(&old, LEFTOVER_LIMIT)?;
-    let request = Request {
+    let surveyed = look(&request).map_err(|problems| one_error(run, problems))?;
+    Ok((surveyed, lock))
+}
+
+fn request(global: &Global, arguments: &Clusters) -> Request {
+    Request {
         old_bindir: arguments.old_bindir.clone(),
         new_bindir: arguments.new_bindir.clone(),
         old_datadir: arguments.old_datadir.clone(),
@@ -55,9 +67,7 @@ pub fn survey(run: &Run, global: &Global, arguments: &Clusters) -> Result<(Surve
         mode: Some(arguments.mode.mode()),
         socket_dir: arguments.socketdir.clone(),
         username: arguments.username.clone(),
-    };
-    let surveyed = look(&request).map_err(|problems| one_error(run, problems))?;
-    Ok((surveyed, lock))
+    }
 }
 
 /// Several problems become findings, and the error names how many there are.
@@ -88,7 +98,7 @@ fn one_error(run: &Run, mut problems: Vec<Error>) -> Error {
 }
 
 /// Reads old's catalog and makes all checks, beside its running server or a private one.
-pub fn examine(
+fn examine(
     run: &Run,
     arguments: &Clusters,
     (surveyed, lock): (Surveyed, Lock),
@@ -159,8 +169,17 @@ pub fn jobs(arguments: &Clusters) -> usize {
     arguments.jobs.map_or_else(processors, usize::from)
 }
 
-/// A place for logs that goes with the run.
-pub fn temporary_logs() -> Result<tempfile::TempDir> {
+/// The same with the server's log in a place that goes with the run, and so is not named.
+pub fn examine_and_keep_no_log(
+    run: &Run,
+    arguments: &Clusters,
+    surveyed: (Surveyed, Lock),
+) -> Result<Examined> {
+    let logs = temporary_logs()?;
+    examine(run, arguments, surveyed, logs.path()).map_err(|error| error.without_fact("log"))
+}
+
+fn temporary_logs() -> Result<tempfile::TempDir> {
     tempfile::Builder::new()
         .prefix("pgm-log.")
         .tempdir()

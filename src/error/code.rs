@@ -201,7 +201,7 @@ codes! {
     5004 FileVanished Work "a file of the old cluster is not where it was"
         "A relation of the old cluster has no file, or one that was there is gone. The old cluster was changed while it must not be."
     6001 Drift Findings "the old cluster changed since prepare"
-        "The schema of the old cluster is not what was restored into the new one. The cutover ended without touching anything; roll back and prepare again."
+        "The schema of the old cluster is not what was restored into the new one, or the old cluster is another one or an earlier state of itself, as after a restore from a backup. The cutover ended without touching anything; roll back and prepare again."
     6002 Blocked Findings "something blocks the upgrade"
         "At least one check found something that would make the upgrade fail. Each finding names its remedy."
     6003 Differences Findings "old and new differ"
@@ -240,6 +240,7 @@ impl Code {
     /// The exit status where the failure happened before anything was changed.
     pub fn exit_unchanged(self) -> Exit {
         match (self, self.family()) {
+            (Self::JournalDamaged, _) => Exit::NeedsPerson,
             (_, Family::Usage) => Exit::Usage,
             (_, Family::Findings) => Exit::Findings,
             (_, Family::Precondition | Family::Work) => Exit::Precondition,

@@ -159,7 +159,7 @@ fn damaged(line: u64) -> Error {
         .fact("line", line)
         .remedy(Remedy::manual(
             "keep the state directory as it is; both clusters must be looked at by a person \
-             (docs/recovery.md) before either is started",
+             before either is started",
         ))
 }
 

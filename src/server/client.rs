@@ -27,12 +27,13 @@ pub struct Client {
     side: Side,
 }
 
-/// A role that does not exist is a mistake in the options, not a failure of a private server;
-/// the operator's server may refuse for many more reasons.
+/// A role that does not exist, or is no superuser as `-b` demands, is a mistake in the options,
+/// not a failure of a private server; the operator's server may refuse for many more reasons.
 fn refused(endpoint: &Endpoint, database: &str, error: &postgres::Error) -> Error {
     let state = error.code();
-    let unknown_user =
-        endpoint.private && state == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
+    let wrong_user = endpoint.private
+        && (state == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
+            || state == Some(&SqlState::INSUFFICIENT_PRIVILEGE));
     let whose = if endpoint.private {
         "private"
     } else {
@@ -42,7 +43,7 @@ fn refused(endpoint: &Endpoint, database: &str, error: &postgres::Error) -> Erro
         "could not connect to database \"{database}\" of the {whose} {} server",
         endpoint.side
     );
-    let code = if unknown_user {
+    let code = if wrong_user {
         Code::WrongUser
     } else {
         Code::Connection
@@ -52,7 +53,7 @@ fn refused(endpoint: &Endpoint, database: &str, error: &postgres::Error) -> Erro
     if let Some(log) = &endpoint.log {
         described = described.fact("log", log.display());
     }
-    if unknown_user {
+    if wrong_user {
         return described.remedy(Remedy::manual(
             "give the name of the superuser that initdb made with --username (-U)",
         ));

@@ -110,22 +110,13 @@ impl Trip {
         command
     }
 
-    /// Lets one of new's programs be a script; `$real` in it is the program itself.
+    /// The same with a piece of shell, where `$real` is the program itself.
     pub fn script(&mut self, program: &str, text: &str) {
-        let scripted = self.new.with_extension(format!("with-{program}"));
-        fs::create_dir(&scripted).unwrap();
-        for entry in fs::read_dir(&self.new_bindir).unwrap() {
-            let entry = entry.unwrap();
-            if entry.file_name() != program {
-                symlink(entry.path(), scripted.join(entry.file_name())).unwrap();
-            }
-        }
+        let place = self.new.with_extension(format!("with-{program}"));
+        fs::create_dir(&place).unwrap();
         let real = self.new_bindir.join(program);
         let text = format!("#!/bin/sh\nreal='{}'\n{text}\n", real.display());
-        let ours = scripted.join(program);
-        fs::write(&ours, text).unwrap();
-        fs::set_permissions(&ours, fs::Permissions::from_mode(0o755)).unwrap();
-        self.new_bindir = scripted;
+        self.replace_program(&place, program, &text);
     }
 
     /// Runs `rollback`, `status` and the like to the end.
