@@ -19,6 +19,9 @@ const DRAWN_PER_SECOND: u8 = 10;
 /// Seconds of work before it is guessed how many are left.
 const GUESS_AFTER: f64 = 3.0;
 
+/// So many must be done before: one database of two says nothing about the other.
+const ENOUGH: u64 = 10;
+
 /// What moves while a step with a total is at work.
 const WITH_TOTAL: &str = "{prefix}{bar:24} {wide_msg}";
 
@@ -36,7 +39,7 @@ pub(super) fn clause(unit: &str, done: u64, total: Option<u64>, elapsed: f64) ->
         return format!("{}{named}", amount(done, unit));
     };
     let counted = format!("{} of {}{named}", amount(done, unit), amount(total, unit));
-    if elapsed < GUESS_AFTER || done == 0 || done >= total {
+    if elapsed < GUESS_AFTER || done < ENOUGH || done >= total {
         return counted;
     }
     let left = elapsed * (total - done) as f64 / done as f64;
@@ -219,6 +222,7 @@ mod tests {
             "0 of 20,114 tables"
         );
         assert_eq!(clause("tables", 10, Some(20), 1.0), "10 of 20 tables");
+        assert_eq!(clause("databases", 1, Some(2), 60.0), "1 of 2 databases");
         assert_eq!(
             clause("tables", 12_410, Some(20_114), 38.0),
             "12,410 of 20,114 tables, 24 s left"
