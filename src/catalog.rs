@@ -18,7 +18,7 @@ mod template;
 pub use drift::{Change, What, changes};
 pub use fingerprint::{Fingerprint, FingerprintQuery, fingerprint};
 pub use inventory::{Inventory, Objects, inventory};
-pub use read::{read, read_and};
+pub use read::{connect, read, read_and, read_contents, read_shared};
 pub use reading::{Heap, Mark, Reading, RelationMap, read_in_use};
 pub use relation::{Persistence, RelKind, Relation};
 pub use snapshot::{Database, LocaleProvider, Role, Snapshot, Tablespace, TemplateSettings};

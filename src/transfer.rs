@@ -19,7 +19,7 @@ use crate::work::Cancel;
 
 pub use copy::copy;
 pub use keep::{give_back, keep};
-pub use link::link;
+pub use link::{link, link_beside};
 pub use listing::{Moved, Pending, pending, remove};
 pub use slru::{StatusDirs, carry};
 pub use wal::replace_wal;

@@ -64,6 +64,7 @@ fn restored(old_cluster: &Cluster, names: &[&str], version: u16) {
         conninfo: &old_server.server_conninfo(),
         file: &globals,
         lock_wait_timeout: Some(Duration::from_secs(5)),
+        password: false,
         sync: false,
     }
     .run(&programs, &log, &cancel)
@@ -85,6 +86,7 @@ fn restored(old_cluster: &Cluster, names: &[&str], version: u16) {
             snapshot: None,
             lock_wait_timeout: Some(Duration::from_secs(5)),
             statistics: PgDump::knows_statistics(MajorVersion(version)),
+            password: false,
             sync: false,
         }
         .run(&programs, &log, &cancel)
@@ -133,6 +135,7 @@ fn a_failing_program_says_what_it_said() {
             snapshot: None,
             lock_wait_timeout: None,
             statistics: false,
+            password: false,
             sync: false,
         }
         .run(&programs, &log, &cancel)

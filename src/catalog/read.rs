@@ -55,8 +55,13 @@ pub fn read_and<T: Send>(
     Ok((snapshot, answers))
 }
 
+/// Reads what all databases share, in the transaction of a session; no contents.
+pub fn read_shared(client: &mut Client) -> Result<Snapshot> {
+    read_cluster(&mut Source::new(client)?)
+}
+
 /// Opens the first session: `template1`, since `postgres` may have been dropped, else that one.
-pub(super) fn connect(server: &Endpoint) -> Result<Client> {
+pub fn connect(server: &Endpoint) -> Result<Client> {
     server
         .connect("template1")
         .or_else(|error| server.connect("postgres").map_err(|_| error))
@@ -139,8 +144,8 @@ fn read_database_row(fields: &mut Fields) -> Result<Database> {
     })
 }
 
-/// Adds what only a session inside a database can read.
-fn read_contents(
+/// Adds what only a session inside a database can read, in its transaction.
+pub fn read_contents(
     client: &mut Client,
     query: &FingerprintQuery,
     database: &Database,

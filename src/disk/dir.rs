@@ -103,6 +103,23 @@ impl AreaDir {
         Ok(())
     }
 
+    /// The same for a file that a running server may have removed; `false` where it has.
+    pub fn link_if_there(
+        &self,
+        old: &OldDir,
+        old_name: impl AsRef<OsStr>,
+        new_name: impl AsRef<OsStr>,
+    ) -> Result<bool> {
+        let old_name = old_name.as_ref();
+        match self.link_from(old, old_name, new_name) {
+            Ok(()) => Ok(true),
+            Err(error) => match old.identity(old_name)? {
+                None => Ok(false),
+                Some(_) => Err(error),
+            },
+        }
+    }
+
     /// Copies a regular file of the old cluster, with its mode, and returns its length.
     ///
     /// An occupied name is an error, and a failure leaves what was copied so far.

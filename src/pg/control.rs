@@ -1,16 +1,20 @@
-//! `global/pg_control`: what a cluster knows about itself while no server runs.
+//! `global/pg_control`: what a cluster knows about itself.
 
 mod layout;
 
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use super::quote::shell_path;
 use super::{FullXid, Lsn, MultiXid, Oid, SystemIdentifier, Timeline, Xid};
 use crate::error::{Code, Error, Remedy, Result};
+
+/// How often a file that makes no sense is read once more.
+const READ_AGAIN: u32 = 5;
 
 /// What a cluster was doing when its control file was last written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -178,7 +182,16 @@ impl ControlFile {
     ///
     /// `ControlFile`, also where the file is missing.
     pub fn read_file(path: &Path) -> Result<ControlFile> {
-        Self::parse(&read_bytes(path)?).map_err(|e| e.fact("control file", path.display()))
+        let mut found = Self::parse(&read_bytes(path)?);
+        // A server may be writing it at this moment.
+        for _ in 0..READ_AGAIN {
+            if found.is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+            found = Self::parse(&read_bytes(path)?);
+        }
+        found.map_err(|e| e.fact("control file", path.display()))
     }
 
     /// Whether the cluster ended as a primary with a shutdown checkpoint.

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use crate::catalog::Snapshot;
+use crate::catalog::{Database, Snapshot};
 use crate::error::Result;
 use crate::pg::Oid;
 use crate::server::{Cancel, Endpoint, Installation, PgDump, PgDumpall};
@@ -53,7 +54,8 @@ pub struct Dump<'a> {
     pub cancel: &'a Cancel,
 }
 
-/// Dumps roles and tablespaces, and the schema of every database that can be connected to.
+/// Dumps roles and tablespaces, and the schema of every database that can be connected to, of
+/// a server nobody else uses.
 ///
 /// `progress` is told how many databases are done. Nothing here waits for the disk: the dump
 /// is needed only until the restore, and a crash in between begins anew.
@@ -62,46 +64,56 @@ pub fn dump(
     snapshot: &Snapshot,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<()> {
-    let Dump {
-        old,
-        new,
-        files,
-        logs,
-        jobs,
-        cancel,
-    } = *work;
     let databases: Vec<_> = snapshot
         .databases
         .iter()
         .filter(|database| database.connectable())
         .collect();
-    PgDumpall {
-        conninfo: &old.conninfo("template1"),
-        file: &files.globals(),
-        lock_wait_timeout: None,
-        sync: false,
-    }
-    .run(new, &logs.join("pg_dumpall.log"), cancel)?;
+    dump_globals(work, None)?;
     let done = AtomicU64::new(0);
-    each(jobs, &databases, cancel, |database| {
-        PgDump {
-            conninfo: &old.conninfo(&database.name),
-            database: &database.name,
-            file: &files.database(database.oid),
-            snapshot: None,
-            lock_wait_timeout: None,
-            statistics: false,
-            sync: false,
-        }
-        .run(
-            new,
-            &logs.join(format!("pg_dump-{}.log", database.oid)),
-            cancel,
-        )?;
+    each(work.jobs, &databases, work.cancel, |database| {
+        dump_database(work, database, None, work.cancel)?;
         progress(
             done.fetch_add(1, Ordering::SeqCst) + 1,
             databases.len() as u64,
         );
         Ok(())
     })
+}
+
+/// Dumps roles and tablespaces.
+pub(super) fn dump_globals(work: &Dump<'_>, lock_wait_timeout: Option<Duration>) -> Result<()> {
+    PgDumpall {
+        conninfo: &work.old.conninfo("template1"),
+        file: &work.files.globals(),
+        lock_wait_timeout,
+        password: !work.old.private,
+        sync: false,
+    }
+    .run(work.new, &work.logs.join("pg_dumpall.log"), work.cancel)
+}
+
+/// Dumps the schema of one database, in an exported snapshot where one is given, and waiting
+/// for no lock longer than is said with it.
+pub(super) fn dump_database(
+    work: &Dump<'_>,
+    database: &Database,
+    live: Option<(&str, Duration)>,
+    cancel: &Cancel,
+) -> Result<()> {
+    PgDump {
+        conninfo: &work.old.conninfo(&database.name),
+        database: &database.name,
+        file: &work.files.database(database.oid),
+        snapshot: live.map(|(snapshot, _)| snapshot),
+        lock_wait_timeout: live.map(|(_, wait)| wait),
+        statistics: false,
+        password: !work.old.private,
+        sync: false,
+    }
+    .run(
+        work.new,
+        &work.logs.join(format!("pg_dump-{}.log", database.oid)),
+        cancel,
+    )
 }

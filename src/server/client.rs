@@ -8,7 +8,7 @@ use postgres::error::SqlState;
 use postgres::types::ToSql;
 use postgres::{CancelToken, NoTls, Row, SimpleQueryMessage};
 
-use super::endpoint::Endpoint;
+use super::endpoint::{APPLICATION, Endpoint};
 use super::installation::Side;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::MajorVersion;
@@ -113,7 +113,7 @@ impl Client {
             .port(endpoint.port)
             .user(&endpoint.user)
             .dbname(database)
-            .application_name("pg_migrator")
+            .application_name(APPLICATION)
             .options(&endpoint.session_options())
             .connect_timeout(Duration::from_secs(60))
             // Notices must go somewhere other than the terminal.

@@ -7,6 +7,13 @@ use super::installation::Side;
 use crate::error::Result;
 use crate::pg::{MajorVersion, quote};
 
+/// The name by which sessions of ours are known in the server.
+pub(super) const APPLICATION: &str = "pg_migrator";
+
+/// Programs print what the server says to them, and some of it is kept in reports. Not for
+/// sessions of ours: they ask for this very setting.
+const ENGLISH: &str = " -c lc_messages=C";
+
 /// All that sessions and programs need to connect to a server, whoever started it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -49,11 +56,11 @@ impl Endpoint {
     /// The same without a database, for `pg_dumpall`, which finds one itself.
     pub fn server_conninfo(&self) -> String {
         format!(
-            "host={} port={} user={} options={}",
+            "host={} port={} user={} application_name={APPLICATION} options={}",
             quote::conninfo(&self.host.to_string_lossy()),
             self.port,
             quote::conninfo(&self.user),
-            quote::conninfo(&self.session_options()),
+            quote::conninfo(&(self.session_options() + ENGLISH)),
         )
     }
 

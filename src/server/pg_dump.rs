@@ -25,6 +25,8 @@ pub struct PgDump<'a> {
     pub lock_wait_timeout: Option<Duration>,
     /// Whether planner statistics are dumped too; only 18 and later can.
     pub statistics: bool,
+    /// Whether it may see `PGPASSWORD` and the file of passwords.
+    pub password: bool,
     /// Whether to wait until the file is on disk.
     pub sync: bool,
 }
@@ -42,6 +44,7 @@ impl PgDump<'_> {
             .about("database", self.database)
             .failing_with(Code::DumpFailed)
             .log_to(log)
+            .with_password(self.password)
             .run(cancel)?;
         Ok(())
     }
@@ -89,6 +92,7 @@ mod tests {
             snapshot: Some("00000003-1"),
             lock_wait_timeout: Some(Duration::from_secs(2)),
             statistics: true,
+            password: false,
             sync: false,
         };
         let text = |major| {

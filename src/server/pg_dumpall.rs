@@ -18,6 +18,8 @@ pub struct PgDumpall<'a> {
     pub file: &'a Path,
     /// How long to wait for a lock before giving up.
     pub lock_wait_timeout: Option<Duration>,
+    /// Whether it may see `PGPASSWORD` and the file of passwords.
+    pub password: bool,
     /// Whether to wait until the file is on disk.
     pub sync: bool,
 }
@@ -29,6 +31,7 @@ impl PgDumpall<'_> {
             .args(self.args())
             .failing_with(Code::DumpFailed)
             .log_to(log)
+            .with_password(self.password)
             .run(cancel)?;
         Ok(())
     }
@@ -62,6 +65,7 @@ mod tests {
             conninfo: "host='/s'",
             file: Path::new("/state/globals.sql"),
             lock_wait_timeout: None,
+            password: false,
             sync: true,
         };
         let args = dump.args().into_iter();

@@ -83,10 +83,10 @@ impl<'a> Program<'a> {
         self
     }
 
-    /// Lets it see `PGPASSWORD` and `PGPASSFILE`; all other `PG*` variables stay hidden.
+    /// Whether it sees `PGPASSWORD` and `PGPASSFILE`; all other `PG*` variables stay hidden.
     #[must_use]
-    pub fn with_password(mut self) -> Self {
-        self.keep_password = true;
+    pub fn with_password(mut self, yes: bool) -> Self {
+        self.keep_password = yes;
         self
     }
 

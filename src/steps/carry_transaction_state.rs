@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::transaction_state::{self, Used};
+use super::transaction_state::{self, Status, Used};
 use super::{Context, Phase, Step};
 use crate::error::Result;
 
@@ -20,7 +20,7 @@ impl Step for CarryTransactionState {
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
         transaction_state::keep(cx)?;
         if !transaction_state::is_carried(cx)? {
-            transaction_state::carry(cx, Used::AfterOld, "pg_resetwal.log")?;
+            transaction_state::carry(cx, Used::AfterOld, Status::OfOld, "pg_resetwal.log")?;
         }
         let new = cx.new_control()?;
         Ok(format!(

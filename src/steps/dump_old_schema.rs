@@ -1,12 +1,15 @@
 //! The schema of old is read: its catalog, its fingerprint, its dump.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::{Context, Phase, Step};
 use crate::catalog;
 use crate::error::Result;
+use crate::event::EventKind;
 use crate::pg::amount::counted;
-use crate::schema::{self, Dump};
+use crate::schema::{self, Dump, Dumped};
 
 /// The fingerprint of old's catalogs at the time of the dump.
 pub const FINGERPRINT: &str = "fingerprint.json";
@@ -26,19 +29,13 @@ impl Step for DumpOldSchema {
         Phase::Prepare
     }
 
-    /// The server is private, so nothing can change between the fingerprint and the dump.
+    /// What is kept is what the dump was made of: the catalog and its fingerprint at one moment.
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
         cx.state.create_dir(DUMP, 0o700)?;
-        let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
         let (installation, files, logs) = (cx.new_installation(), cx.dump_files(), cx.logs());
-        let sink = cx.sink;
-        let server = cx.old_server()?;
-        let snapshot = catalog::read(server, jobs, cancel)?;
-        let databases = snapshot.connectable();
-        let fingerprint = catalog::fingerprint(server, &databases, jobs, cancel)?;
-        let inventory = catalog::inventory(server, &databases, jobs, cancel)?;
+        let (jobs, cancel, sink) = (cx.plan.jobs, cx.cancel, cx.sink);
         let progress = |done, total| {
-            sink.emit(crate::event::EventKind::Progress {
+            sink.emit(EventKind::Progress {
                 step: "dump-old-schema".to_owned(),
                 unit: "databases".to_owned(),
                 done,
@@ -46,24 +43,63 @@ impl Step for DumpOldSchema {
             });
         };
         let work = Dump {
-            old: server,
+            old: cx.old_server()?,
             new: &installation,
             files: &files,
             logs: &logs,
             jobs,
             cancel,
         };
-        schema::dump(&work, &snapshot, &progress)?;
-        cx.save_old_snapshot(&snapshot)?;
-        cx.save(FINGERPRINT, &fingerprint)?;
-        cx.save(INVENTORY, &inventory)?;
+        let dumped = if work.old.private {
+            dump_private(&work, &progress)?
+        } else {
+            schema::dump_live(&work, &progress)?
+        };
+        cx.save_old_snapshot(&dumped.snapshot)?;
+        cx.save(FINGERPRINT, &dumped.fingerprint)?;
+        cx.save(INVENTORY, &dumped.inventory)?;
         cx.stop_old_server()?;
         cx.remember_old_control()?;
-        Ok(counted(databases.len() as u64, "database"))
+        Ok(described(&dumped))
     }
 
     fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
         cx.stop_old_server()?;
         cx.state.remove_tree(DUMP)
     }
+}
+
+/// The server is private, so nothing changes between the fingerprint and the dump.
+fn dump_private(work: &Dump<'_>, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Dumped> {
+    let snapshot = catalog::read(work.old, work.jobs, work.cancel)?;
+    let databases = snapshot.connectable();
+    let fingerprint = catalog::fingerprint(work.old, &databases, work.jobs, work.cancel)?;
+    let inventory = catalog::inventory(work.old, &databases, work.jobs, work.cancel)?;
+    schema::dump(work, &snapshot, progress)?;
+    Ok(Dumped {
+        snapshot,
+        fingerprint,
+        inventory,
+        repeated: 0,
+        gave_way: 0,
+    })
+}
+
+fn described(dumped: &Dumped) -> String {
+    let mut text = counted(dumped.snapshot.connectable().len() as u64, "database");
+    if dumped.repeated > 0 {
+        let _ = write!(
+            text,
+            "; changed meanwhile, read {} times",
+            dumped.repeated + 1
+        );
+    }
+    if dumped.gave_way > 0 {
+        let _ = write!(
+            text,
+            "; gave way to locks of others {} times",
+            dumped.gave_way
+        );
+    }
+    text
 }

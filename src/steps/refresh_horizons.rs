@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::transaction_state::{self, Used};
+use super::transaction_state::{self, Status, Used};
 use super::{Context, Phase, Step};
 use crate::catalog::{self, Snapshot};
 use crate::error::Result;
@@ -43,7 +43,7 @@ impl Step for RefreshHorizons {
         settle(cx)?;
         freeze_and_prove(cx)?;
         transaction_state::keep(cx)?;
-        transaction_state::carry(cx, Used::AfterOld, "pg_resetwal-refresh.log")?;
+        transaction_state::carry(cx, Used::AfterOld, Status::OfOld, "pg_resetwal-refresh.log")?;
         transaction_state::forget(cx)?;
         let server = cx.new_server(true)?;
         let (mended, _) = schema::mend(server, &old, jobs, cancel)?;

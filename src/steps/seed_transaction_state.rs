@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::transaction_state::{self, Used};
+use super::transaction_state::{self, Status, Used};
 use super::{Context, Phase, Step};
 use crate::error::Result;
 use crate::schema;
@@ -30,7 +30,11 @@ impl Step for SeedTransactionState {
         let catalogs = schema::freeze(server, &databases, jobs, cancel)?;
         cx.stop_new_server()?;
         schema::scan(&cx.plan.new.data_dir, &catalogs)?;
-        transaction_state::carry(cx, Used::ByInitdb, "pg_resetwal-seed.log")?;
+        let status = match cx.settle_old()? {
+            true => Status::Blank,
+            false => Status::OfOld,
+        };
+        transaction_state::carry(cx, Used::ByInitdb, status, "pg_resetwal-seed.log")?;
         let control = cx.new_control()?;
         let next = (control.next_xid.xid(), control.next_multi);
         schema::begin_horizons(cx.new_server(false)?, next, cancel)?;

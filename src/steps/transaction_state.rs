@@ -38,6 +38,17 @@ pub(super) enum Used {
     AfterOld,
 }
 
+/// What the transaction status of new is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    /// Old's files, when no server changes them.
+    OfOld,
+    /// Zeroes at the next numbers, beside a running old server: its files may hold the outcome
+    /// of transactions behind those numbers, which new is about to use for its own. New has
+    /// no row that asks for an earlier one.
+    Blank,
+}
+
 /// New used transaction IDs of its own while it was built; on a quiet old cluster they are
 /// ahead of old's. Whatever is in new's catalogs must not lie in the future.
 ///
@@ -113,14 +124,14 @@ fn copy_control(cx: &Context<'_>, from: &str, to: &str) -> Result<()> {
 /// The WAL position is the segment after old's last checkpoint: with that segment itself,
 /// new's first LSNs would lie before LSNs on old's pages, and crash recovery would go wrong.
 /// New's control file stays aside, and is replaced when everything else is done.
-pub(super) fn carry(cx: &Context<'_>, used: Used, log: &str) -> Result<()> {
+pub(super) fn carry(cx: &Context<'_>, used: Used, status: Status, log: &str) -> Result<()> {
     cx.put_control_aside()?;
     let old = cx.old_control()?;
     let new = cx.new_control()?;
     let next = next(&old, &new, used);
     let area = cx.new_area()?;
     transfer::carry(
-        &cx.plan.old.data_dir,
+        (status == Status::OfOld).then_some(&cx.plan.old.data_dir),
         &area,
         &StatusDirs {
             xid: (old.next_xid.xid(), next.xid.xid()),

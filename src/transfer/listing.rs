@@ -40,15 +40,27 @@ pub struct Pending {
     pub present: Vec<String>,
 }
 
-/// Lists both directories of a folder.
-///
-/// Every relation must have its main fork in old; a relation without a file is one that
-/// vanished, and nothing may be placed then.
-pub fn pending(folder: &Folder) -> Result<Pending> {
-    open(folder).map_err(|error| in_folder(error, folder))
+/// Whether a server is at work on old's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Old {
+    /// No server: every relation must have its main fork, and one without is one that vanished;
+    /// nothing may be placed then.
+    AtRest,
+    /// A server that makes and removes files: what is not there is left out, and mended later.
+    InUse,
 }
 
-fn open(folder: &Folder) -> Result<Pending> {
+/// Lists both directories of a folder of clusters at rest.
+pub fn pending(folder: &Folder) -> Result<Pending> {
+    pending_of(folder, Old::AtRest)
+}
+
+/// Lists both directories of a folder.
+pub(super) fn pending_of(folder: &Folder, old: Old) -> Result<Pending> {
+    open(folder, old).map_err(|error| in_folder(error, folder))
+}
+
+fn open(folder: &Folder, use_of_old: Old) -> Result<Pending> {
     let old = OldDir::open(&folder.old_dir)?;
     let new = Area::new(&folder.new_root)?.open_dir(&folder.new_dir)?;
     let by_old: HashMap<RelFileNumber, RelFileNumber> = folder
@@ -67,7 +79,9 @@ fn open(folder: &Folder) -> Result<Pending> {
             wanted.insert(file.renumbered(*number).file_name(), name);
         }
     }
-    if let Some(number) = missing.keys().min() {
+    if use_of_old == Old::AtRest
+        && let Some(number) = missing.keys().min()
+    {
         return Err(Error::new(
             Code::FileVanished,
             "a relation of the old cluster has no file",

@@ -11,7 +11,7 @@ use crate::pg::{MultiXid, Xid};
 struct Segments<'a> {
     /// Relative to the data directory, the same in both clusters from 10 on.
     dir: &'static str,
-    old_data_dir: &'a Path,
+    old_data_dir: Option<&'a Path>,
     /// The page of old's next number, and that of new's.
     pages: (Position, Position),
     /// The highest page there is; after it comes page 0.
@@ -34,7 +34,9 @@ pub struct StatusDirs {
 /// Where new's next numbers are ahead of old's, zeroed pages are added up to theirs: a server
 /// reads the page of the next transaction when it starts, and does not start without it.
 /// Mirrors `copy_xact_xlog_xid` of `src/bin/pg_upgrade/pg_upgrade.c`.
-pub fn carry(old_data_dir: &Path, new: &Area, reach: &StatusDirs) -> Result<()> {
+/// Without a directory of old there are only zeroes, on the pages of the next numbers.
+pub fn carry(old_data_dir: Option<&PathBuf>, new: &Area, reach: &StatusDirs) -> Result<()> {
+    let old_data_dir = old_data_dir.map(PathBuf::as_path);
     let all = [
         Segments {
             dir: "pg_xact",
@@ -69,12 +71,14 @@ pub fn carry(old_data_dir: &Path, new: &Area, reach: &StatusDirs) -> Result<()> 
 
 impl Segments<'_> {
     fn replace(&self, new: &Area) -> Result<()> {
-        let from = self.old_data_dir.join(self.dir);
         new.empty_dir(self.dir)?;
-        for name in segment_names(&from)? {
-            let to = PathBuf::from(self.dir).join(&name);
-            new.copy_file(&from.join(&name), &to)?;
-            new.sync_file(&to)?;
+        if let Some(old_data_dir) = self.old_data_dir {
+            let from = old_data_dir.join(self.dir);
+            for name in segment_names(&from)? {
+                let to = PathBuf::from(self.dir).join(&name);
+                new.copy_file(&from.join(&name), &to)?;
+                new.sync_file(&to)?;
+            }
         }
         self.extend(new)?;
         new.sync_dir(self.dir)

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Context, missing_server};
+use crate::catalog;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::{ControlFile, control};
 use crate::plan::Plan;
@@ -90,6 +91,18 @@ impl Context<'_> {
                     .fact("process", file.process()),
             ),
         }
+    }
+
+    /// Makes a running old server write down its counters; a stopped one has.
+    ///
+    /// `true` where one is running: what it does from now on is not in its files.
+    pub fn settle_old(&mut self) -> Result<bool> {
+        if self.old_server.is_some() || self.old_is_serving()?.is_none() {
+            return Ok(false);
+        }
+        let server = self.old_server()?;
+        catalog::connect(server)?.run_script("CHECKPOINT")?;
+        Ok(true)
     }
 
     /// Old's control file.
