@@ -7,6 +7,7 @@
 
 mod check;
 mod file;
+mod lock_table;
 mod probe;
 mod range;
 mod report;
@@ -15,6 +16,7 @@ mod template;
 
 pub use check::{Applies, Check, Question, RemedyKind, RemedySpec, Scope, Severity};
 pub use file::{Example, Statement, all, parse};
+pub use lock_table::lock_table;
 pub use probe::Probe;
 pub use range::VersionRange;
 pub use report::{Finding, Report};

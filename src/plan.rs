@@ -113,6 +113,8 @@ pub struct Plan {
     pub mode: Mode,
     /// How many things are done at once.
     pub jobs: usize,
+    /// Whether what prepare starts has the least priority.
+    pub nice: bool,
     /// Where private sockets are made; the temporary directory if not given.
     pub socket_dir: Option<PathBuf>,
     /// The state directory.

@@ -10,6 +10,7 @@ mod endpoint;
 pub mod initdb;
 mod installation;
 mod leftover;
+mod password;
 pub mod pg_dump;
 pub mod pg_dumpall;
 pub mod pg_resetwal;
@@ -24,6 +25,7 @@ mod socket;
 mod spec;
 
 pub use client::Client;
+pub use command::Background;
 pub use endpoint::Endpoint;
 pub use initdb::Initdb;
 pub use installation::{Installation, Side};

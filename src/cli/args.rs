@@ -96,6 +96,9 @@ pub struct Clusters {
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256),
           help_heading = WORK)]
     pub jobs: Option<u16>,
+    /// Prepare one thing at a time, with the least priority
+    #[arg(long, help_heading = WORK)]
+    pub nice: bool,
     /// Directory for private sockets [default: temporary directory]
     #[arg(short = 's', long, env = "PGSOCKETDIR", value_name = "DIR", help_heading = WORK)]
     pub socketdir: Option<PathBuf>,

@@ -112,6 +112,7 @@ fn decide(
         program: env!("CARGO_PKG_VERSION").to_owned(),
         mode: arguments.mode.mode(),
         jobs: survey::jobs(arguments),
+        nice: arguments.nice,
         socket_dir: arguments.socketdir.clone(),
         state_dir,
         install_user: snapshot.install_user.clone(),

@@ -132,6 +132,11 @@ fn examine(
     if !space.is_empty() {
         blocked = Some(one_error(run, space));
     }
+    if !old.private
+        && let Some(error) = checks::lock_table(old, &snapshot, jobs)?
+    {
+        blocked = Some(error);
+    }
     let report = checks::run(
         &checks::all()?,
         &Subject {
@@ -162,6 +167,9 @@ fn examine(
 /// How many things are done at once.
 pub fn jobs(arguments: &Clusters) -> usize {
     let processors = || {
+        if arguments.nice {
+            return 1;
+        }
         std::thread::available_parallelism()
             .map_or(1, usize::from)
             .min(16)

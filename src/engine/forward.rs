@@ -15,6 +15,7 @@ impl Engine<'_> {
     /// A failure is undone wholly: half a new cluster is of no use to anybody. An interruption
     /// is left as it is, because the operator may want to go on.
     pub fn prepare(&mut self) -> Outcome {
+        let _background = self.cx.background();
         let ran = self
             .run(Phase::Prepare)
             .and_then(|()| self.reach(Milestone::Prepared));

@@ -150,6 +150,8 @@ codes! {
         "The program works as the owner of the old data directory. That user must be able to create the new data directory and the state directory."
     1404 SocketPath Precondition "the socket path is too long"
         "The path of a Unix-domain socket is limited to 107 bytes. Give a shorter directory with --socketdir."
+    1405 LockTable Precondition "the lock table of the running old server is too small"
+        "A dump locks every table of a database at once. Where the lock table of a running server has no room for that, the dump fails, and so do its users. Raise max_locks_per_transaction and restart it, or stop it: a stopped cluster is dumped by a private server that is given a table large enough."
     2001 StateMissing Precondition "there is no migration here"
         "The state directory does not exist or holds no journal. The default is the new data directory with .migration behind it; another one is named with --state-dir."
     2002 StateLocked Precondition "another run is at work on this migration"

@@ -15,7 +15,7 @@ use crate::work::each;
 const ROUNDS: u32 = 6;
 
 /// How often one database is begun again because locks stood in the way.
-const ATTEMPTS: u32 = 10;
+const ATTEMPTS: u32 = 6;
 
 /// How long we wait for a lock, and how long others wait for one of ours.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
@@ -209,7 +209,7 @@ fn dump_patiently(
                 }
             }
         }
-        pause(LOCK_WAIT * attempt.min(5) / 2, work.cancel)?;
+        pause(LOCK_WAIT * attempt.min(3) / 2, work.cancel)?;
     }
     Err(in_the_way(work.old, &database.name))
 }

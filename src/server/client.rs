@@ -10,6 +10,7 @@ use postgres::{CancelToken, NoTls, Row, SimpleQueryMessage};
 
 use super::endpoint::{APPLICATION, Endpoint};
 use super::installation::Side;
+use super::password::password;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::MajorVersion;
 
@@ -108,6 +109,11 @@ impl Client {
             config.host_path(&endpoint.host);
         } else {
             config.host(&endpoint.host.to_string_lossy());
+        }
+        if !endpoint.private
+            && let Some(password) = password(endpoint, database)
+        {
+            config.password(password);
         }
         let inner = config
             .port(endpoint.port)

@@ -3,6 +3,7 @@
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
@@ -26,6 +27,43 @@ const KEPT: &[&str] = &[
 /// How long a child that was asked to end may take before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// The least of all priorities.
+const LEAST: &str = "19";
+
+/// Whether children are started with the least priority.
+static BACKGROUND: AtomicBool = AtomicBool::new(false);
+
+/// While it lives, children are started with the least priority, and so all that they start.
+///
+/// A priority cannot be taken back without being root, so this process keeps its own: a server
+/// it starts for the operator must not be slow for ever.
+#[derive(Debug)]
+pub struct Background(());
+
+impl Background {
+    /// Begins.
+    pub fn begin() -> Self {
+        BACKGROUND.store(true, Ordering::SeqCst);
+        Self(())
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        BACKGROUND.store(false, Ordering::SeqCst);
+    }
+}
+
+/// The program, or `nice` that becomes the program.
+fn begun_by(program: &Path) -> Command {
+    if !BACKGROUND.load(Ordering::SeqCst) {
+        return Command::new(program);
+    }
+    let mut command = Command::new("nice");
+    command.args(["-n", LEAST]).arg(program);
+    command
+}
+
 /// A command that inherits nothing it does not need.
 ///
 /// It works in `/`: our own directory may be closed to the user we have become, and every
@@ -35,7 +73,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// `death` is sent to it when the THREAD that starts it ends, which the kernel takes for its
 /// parent; where the kernel has no such thing the child is found as a leftover.
 pub(super) fn isolated(program: &Path, death: Signal) -> Command {
-    let mut command = Command::new(program);
+    let mut command = begun_by(program);
     command
         .env_clear()
         .envs(

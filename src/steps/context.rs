@@ -88,6 +88,11 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Lets what is started meanwhile work in the background, where that was asked for.
+    pub fn background(&self) -> Option<server::Background> {
+        self.plan.nice.then(server::Background::begin)
+    }
+
     /// The installation of old.
     pub fn old_installation(&self) -> Installation {
         Installation {

@@ -4,6 +4,7 @@
 // Every test crate uses its own part of this.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod application;
 pub mod case;
 pub mod counters;
 pub mod private;
