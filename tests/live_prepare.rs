@@ -309,8 +309,8 @@ fn a_nice_prepare_is_in_nobodys_way() {
         let nice = |pid: &str| {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
             // The name of the program stands in parentheses and may hold blanks.
-            let behind = stat.rsplit(')').next().unwrap().split_whitespace();
-            behind.skip(16).next().unwrap().parse::<i32>().unwrap()
+            let mut behind = stat.rsplit(')').next().unwrap().split_whitespace();
+            behind.nth(16).unwrap().parse::<i32>().unwrap()
         };
         assert_eq!(nice(pid.lines().next().unwrap()), 19);
         assert_eq!(nice(&server.pid().to_string()), nice("self"));
