@@ -83,20 +83,22 @@ pub fn dump_live(work: &Dump<'_>, progress: &(dyn Fn(u64, u64) + Sync)) -> Resul
             Ok(())
         })?;
         parts.extend(std::mem::take(&mut *lock(&made)));
-        let dumped = assemble(&now, &parts);
         let after = catalog::fingerprint(
             work.old,
             &now.snapshot.connectable(),
             work.jobs,
             work.cancel,
         )?;
-        differences = dumped.fingerprint.differences(&after);
+        let fingerprint = fingerprint(&now, &parts);
+        differences = fingerprint.differences(&after);
         if differences.is_empty() {
-            return Ok(Dumped {
-                repeated: round,
-                gave_way: gave_way.into_inner(),
-                ..dumped
-            });
+            return Ok(assemble(
+                now,
+                parts,
+                fingerprint,
+                round,
+                gave_way.into_inner(),
+            ));
         }
         parts.retain(|name, part| after.databases.get(name) == Some(&part.hashes));
         shared = Some(now);
@@ -138,33 +140,41 @@ impl Shared {
 
 const ONE_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-fn assemble(shared: &Shared, parts: &BTreeMap<String, Part>) -> Dumped {
-    let mut snapshot = shared.snapshot.clone();
-    for database in &mut snapshot.databases {
-        if let Some(part) = parts.get(&database.name) {
-            *database = part.contents.clone();
-        }
+fn fingerprint(shared: &Shared, parts: &BTreeMap<String, Part>) -> Fingerprint {
+    let databases = parts.iter();
+    Fingerprint {
+        cluster: shared.hashes.clone(),
+        databases: databases
+            .map(|(name, part)| (name.clone(), part.hashes.clone()))
+            .collect(),
     }
-    let databases = parts
-        .iter()
-        .map(|(name, part)| (name.clone(), part.hashes.clone()))
-        .collect();
-    let objects = parts
-        .iter()
-        .map(|(name, part)| (name.clone(), part.objects.clone()))
-        .collect();
+}
+
+fn assemble(
+    shared: Shared,
+    parts: BTreeMap<String, Part>,
+    fingerprint: Fingerprint,
+    repeated: u32,
+    gave_way: u64,
+) -> Dumped {
+    let mut snapshot = shared.snapshot;
+    let mut databases = BTreeMap::new();
+    for (name, part) in parts {
+        let mut all = snapshot.databases.iter_mut();
+        if let Some(database) = all.find(|database| database.name == name) {
+            *database = part.contents;
+        }
+        databases.insert(name, part.objects);
+    }
     Dumped {
         snapshot,
-        fingerprint: Fingerprint {
-            cluster: shared.hashes.clone(),
+        fingerprint,
+        inventory: Inventory {
+            cluster: shared.objects,
             databases,
         },
-        inventory: Inventory {
-            cluster: shared.objects.clone(),
-            databases: objects,
-        },
-        repeated: 0,
-        gave_way: 0,
+        repeated,
+        gave_way,
     }
 }
 

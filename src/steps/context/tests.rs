@@ -66,6 +66,7 @@ fn plan(dir: &Path, mode: Mode) -> Plan {
         program: String::new(),
         mode,
         jobs: 1,
+        nice: false,
         socket_dir: None,
         state_dir: dir.join("state"),
         install_user: "postgres".into(),
