@@ -128,7 +128,7 @@ fn data_of_somebody_else_is_refused() {
         asked
             .args(["--reuid", STRANGER, "--regid", "nogroup", "--clear-groups"])
             .arg(&program)
-            .args([command, "-d", data, "-U", "postgres", "-b"])
+            .args([command, "--yes", "-d", data, "-U", "postgres", "-b"])
             .arg(&old_bindir)
             .arg("-B")
             .arg(&new_bindir)
