@@ -107,6 +107,15 @@ pub struct ClusterFacts {
     pub description: String,
 }
 
+/// A part of the time service was down.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DowntimePart {
+    /// The step it went into.
+    pub what: String,
+    /// How long that took.
+    pub seconds: f64,
+}
+
 /// What can happen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -218,6 +227,9 @@ pub enum EventKind {
         seconds: f64,
         /// How long service was down, where this run took it down.
         downtime_seconds: Option<f64>,
+        /// What that time went into, in order.
+        #[serde(default)]
+        downtime_parts: Vec<DowntimePart>,
     },
 }
 

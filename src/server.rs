@@ -7,6 +7,7 @@
 mod client;
 mod command;
 mod endpoint;
+mod hook;
 pub mod initdb;
 mod installation;
 mod leftover;
@@ -21,12 +22,14 @@ pub mod privileges;
 mod program;
 pub mod psql;
 mod running;
+pub mod sessions;
 mod socket;
 mod spec;
 
 pub use client::Client;
 pub use command::Background;
 pub use endpoint::Endpoint;
+pub use hook::Hook;
 pub use initdb::Initdb;
 pub use installation::{Installation, Side};
 pub use leftover::{last_start_was_ours, leftover, running, stop_leftover};

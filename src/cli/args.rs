@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::error::Exit;
 use crate::plan::Mode;
 use crate::server::DEFAULT_PORT;
+use crate::steps::Handover;
 
 const AFTER: &str = "\
 Begin with check. After prepare, -D NEWDATADIR is all that a command needs.
@@ -165,22 +167,66 @@ pub struct Migration {
     pub new_datadir: Option<PathBuf>,
 }
 
+/// How service is handed over.
+#[derive(Debug, Clone, Args)]
+pub struct Service {
+    /// Start the new cluster at the end, and wait until it accepts connections
+    #[arg(long)]
+    pub start: bool,
+    /// Wait this long until nobody is in a transaction in old; give up if somebody still is
+    #[arg(long, value_name = "SECONDS")]
+    pub wait_idle: Option<u32>,
+    /// How long the old server may take to stop
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub stop_timeout: u32,
+    /// Shell command that holds a connection pooler, run before the old server is stopped
+    #[arg(long, value_name = "COMMAND")]
+    pub pause_command: Option<String>,
+    /// Shell command that lets the pooler go on: with new, or with old if the cutover fails
+    #[arg(long, value_name = "COMMAND")]
+    pub resume_command: Option<String>,
+    /// Shell command that stops the old server, where a service manager must do it
+    #[arg(long, value_name = "COMMAND")]
+    pub stop_old_command: Option<String>,
+    /// Shell command that starts the old server again if the cutover fails
+    #[arg(long, value_name = "COMMAND")]
+    pub start_old_command: Option<String>,
+    /// Shell command that starts the new server; implies --start
+    #[arg(long, value_name = "COMMAND")]
+    pub start_new_command: Option<String>,
+}
+
+impl Service {
+    /// The same for the steps.
+    pub fn handover(&self) -> Handover {
+        let seconds = |number: u32| Duration::from_secs(number.into());
+        Handover {
+            start: self.start || self.start_new_command.is_some(),
+            wait_idle: self.wait_idle.map(seconds),
+            stop_timeout: seconds(self.stop_timeout),
+            pause: self.pause_command.clone(),
+            resume: self.resume_command.clone(),
+            stop_old: self.stop_old_command.clone(),
+            start_old: self.start_old_command.clone(),
+            start_new: self.start_new_command.clone(),
+        }
+    }
+}
+
 /// Arguments of `cutover`.
 #[derive(Debug, Clone, Args)]
 pub struct Cutover {
     #[command(flatten)]
     pub migration: Migration,
-    /// Start the new cluster at the end
-    #[arg(long)]
-    pub start: bool,
+    #[command(flatten)]
+    pub service: Service,
 }
 
 /// Arguments of `upgrade`.
 #[derive(Debug, Clone, Args)]
 pub struct Upgrade {
-    /// Start the new cluster at the end
-    #[arg(long)]
-    pub start: bool,
+    #[command(flatten)]
+    pub service: Service,
     #[command(flatten)]
     pub clusters: Clusters,
 }
@@ -190,9 +236,8 @@ pub struct Upgrade {
 pub struct Resume {
     #[command(flatten)]
     pub migration: Migration,
-    /// Start the new cluster, if it is the cutover that is resumed
-    #[arg(long)]
-    pub start: bool,
+    #[command(flatten)]
+    pub service: Service,
 }
 
 /// Arguments of `rollback`.

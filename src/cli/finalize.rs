@@ -39,7 +39,7 @@ pub fn run(global: &Global, arguments: &Migration) -> Exit {
     if done {
         return end_for_good(&run, plan, outcome, opened.state);
     }
-    migration::end(&run, "finalize", plan, outcome, &opened.state)
+    migration::end(&run, "finalize", plan, outcome, &opened.state, None)
 }
 
 fn give_up(global: &Global, engine: &mut Engine<'_>, plan: &Plan) -> Outcome {

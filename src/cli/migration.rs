@@ -7,7 +7,7 @@ use super::run::{Ending, Run, next};
 use crate::disk::Lock;
 use crate::engine::{Engine, Outcome, Recorder, StateDir};
 use crate::error::{Code, Error, Exit, Remedy, Result};
-use crate::event::{EventKind, Phase, Remaining, Sink};
+use crate::event::{DowntimePart, EventKind, Phase, Remaining, Sink};
 use crate::journal::{Journal, Standing};
 use crate::plan::{Plan, default_state_dir, remaining};
 use crate::server::{self, privileges};
@@ -153,14 +153,30 @@ pub fn with_engine(
     );
     let mut engine = Engine::new(opened.journal, context, &steady);
     let outcome = work(&mut engine, &opened.plan, &run);
+    let downtime = engine.context().outage.account();
     drop(engine);
-    end(&run, command, &opened.plan, outcome, &opened.state)
+    end(
+        &run,
+        command,
+        &opened.plan,
+        outcome,
+        &opened.state,
+        downtime,
+    )
 }
 
 /// Ends a run that has a plan.
-pub fn end(run: &Run, command: &str, plan: &Plan, outcome: Outcome, state: &StateDir) -> Exit {
+pub fn end(
+    run: &Run,
+    command: &str,
+    plan: &Plan,
+    outcome: Outcome,
+    state: &StateDir,
+    downtime: Option<(f64, Vec<DowntimePart>)>,
+) -> Exit {
     let ending = Ending {
         next: next(command, &outcome, plan),
+        downtime,
         ..Ending::default()
     };
     let exit = run.finish(outcome, Some(plan), ending);

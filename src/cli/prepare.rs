@@ -54,8 +54,9 @@ pub fn with_new_migration(
     let context = Context::new(&plan, &run.stream, &run.cancel, state.area.clone(), old);
     let mut engine = Engine::new(journal, context, &steady);
     let outcome = work(&mut engine, &plan, &run);
+    let downtime = engine.context().outage.account();
     drop(engine);
-    migration::end(&run, command, &plan, outcome, &state)
+    migration::end(&run, command, &plan, outcome, &state, downtime)
 }
 
 struct Begun {

@@ -14,7 +14,7 @@ pub fn run(global: &Global, arguments: &Resume) -> Exit {
         "resume",
         &phases,
         |engine, plan, run| {
-            engine.context().start_new = arguments.start;
+            engine.context().handover = arguments.service.handover();
             let outcome = engine.resume();
             if outcome.error.is_none() && outcome.standing == Some(Standing::Upgraded) {
                 migration::tell_remaining(engine, plan, run);

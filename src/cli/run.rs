@@ -6,7 +6,9 @@ use super::args::Global;
 use crate::disk::Area;
 use crate::engine::Outcome;
 use crate::error::{Code, Error, Exit};
-use crate::event::{ClusterFacts, EventKind, Listener, Phase, Sink, StepLabel, Stream};
+use crate::event::{
+    ClusterFacts, DowntimePart, EventKind, Listener, Phase, Sink, StepLabel, Stream,
+};
 use crate::journal::Standing;
 use crate::plan::{Mode, Plan, start_command};
 use crate::render::{Clusters, JsonLines, Look, Show, Terminal, standing_sentence};
@@ -40,8 +42,8 @@ pub struct Ending {
     pub standing: Option<String>,
     /// The commands that may follow.
     pub next: Vec<String>,
-    /// How long service was down.
-    pub downtime_seconds: Option<f64>,
+    /// How long service was down, and what the time went into.
+    pub downtime: Option<(f64, Vec<DowntimePart>)>,
 }
 
 impl Run {
@@ -109,6 +111,7 @@ impl Run {
             (None, Some(standing), Some(plan)) => standing_sentence(standing, clusters(plan)),
             _ => NOTHING_CHANGED.to_owned(),
         };
+        let (downtime_seconds, downtime_parts) = ending.downtime.unzip();
         self.stream.emit(EventKind::RunFinished {
             exit: outcome.exit,
             status: outcome.exit.status(),
@@ -116,7 +119,8 @@ impl Run {
             error: outcome.error,
             next: ending.next,
             seconds: self.started.elapsed().as_secs_f64(),
-            downtime_seconds: ending.downtime_seconds,
+            downtime_seconds,
+            downtime_parts: downtime_parts.unwrap_or_default(),
         });
         outcome.exit
     }

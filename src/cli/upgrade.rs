@@ -36,7 +36,7 @@ pub fn run(global: &Global, arguments: Upgrade) -> Exit {
                     Standing::Prepared,
                 );
             }
-            cut_over(engine, plan, run, arguments.start)
+            cut_over(engine, plan, run, arguments.service.handover())
         },
     )
 }

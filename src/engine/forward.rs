@@ -135,6 +135,7 @@ impl Engine<'_> {
                 fault::point("engine.step.applied");
                 self.write(Record::StepDone { step: step.clone() })?;
                 let seconds = started.elapsed().as_secs_f64();
+                self.cx.outage.add(&step, seconds);
                 self.cx.sink.emit(EventKind::StepFinished {
                     step,
                     detail,

@@ -132,7 +132,7 @@ fn other_release() -> Remedy {
 /// Everything this program ever puts into a state directory; a file being written has a dot
 /// before its name and a suffix behind it.
 fn is_ours(name: &str) -> bool {
-    const NAMES: [&str; 20] = [
+    const NAMES: &[&str] = &[
         "lock",
         "journal.jsonl",
         "plan.json",
@@ -146,6 +146,8 @@ fn is_ours(name: &str) -> bool {
         "resetwal",
         "new-pg_control",
         "old-control.json",
+        "old-mark.json",
+        "down-since.json",
         "old-snapshot.json",
         "new-snapshot.json",
         "new-catalogs.json",

@@ -5,9 +5,10 @@
 
 use std::borrow::Cow;
 
+use super::amount::duration;
 use super::look::Look;
 use crate::error::{Error, Remedy};
-use crate::event::Remaining;
+use crate::event::{DowntimePart, Remaining};
 use crate::pg::quote::terminal_safe;
 
 /// Column at which the values of `standing:`, `remedy:` and `next:` begin.
@@ -17,6 +18,30 @@ const LABEL: usize = 10;
 pub(super) fn line(out: &mut String, text: &str) {
     out.push_str(text.trim_end());
     out.push('\n');
+}
+
+/// How long service was down, and what the time went into; small parts are put together.
+pub(super) fn downtime(seconds: f64, parts: &[DowntimePart]) -> String {
+    /// Less than this prints as 0.0.
+    const WORTH_NAMING: f64 = 0.05;
+    let mut out = format!("service was down for {}", duration(seconds));
+    let named: Vec<_> = parts
+        .iter()
+        .filter(|part| part.seconds >= WORTH_NAMING)
+        .collect();
+    if named.is_empty() {
+        return out;
+    }
+    let rest = seconds - named.iter().map(|part| part.seconds).sum::<f64>();
+    let mut words: Vec<String> = named
+        .iter()
+        .map(|part| format!("{} {:.1}", terminal_safe(&part.what), part.seconds))
+        .collect();
+    if rest >= WORTH_NAMING {
+        words.push(format!("the rest {rest:.1}"));
+    }
+    out.push_str(&format!(" ({})", words.join(", ")));
+    out
 }
 
 /// Fills a text up with spaces; longer ones stay whole.

@@ -335,6 +335,7 @@ impl Layout {
             next,
             seconds,
             downtime_seconds,
+            downtime_parts,
             ..
         } = kind
         else {
@@ -346,10 +347,7 @@ impl Layout {
             block::line(&mut text, &self.outcome(*exit, standing, *seconds));
         }
         if let Some(down) = downtime_seconds {
-            block::line(
-                &mut text,
-                &format!("service was down for {}", duration(*down)),
-            );
+            block::line(&mut text, &block::downtime(*down, downtime_parts));
         }
         self.write(Section::Outcome, To::Output, text);
         let remaining = block::remaining(&std::mem::take(&mut self.run.remaining));

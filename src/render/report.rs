@@ -166,6 +166,7 @@ fn result(event: &Event) -> String {
         next,
         seconds,
         downtime_seconds,
+        downtime_parts,
         ..
     } = &event.kind
     else {
@@ -177,10 +178,7 @@ fn result(event: &Event) -> String {
         &format!("ended {time} after {took} with exit status {status}"),
     );
     if let Some(down) = downtime_seconds {
-        block::line(
-            &mut out,
-            &format!("service was down for {}", duration(*down)),
-        );
+        block::line(&mut out, &block::downtime(*down, downtime_parts));
     }
     match error {
         Some(error) => out += &block::error(&Look::plain(), error, standing, next),

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Exit, Remedy};
 use crate::event::{
-    ClusterFacts, Event, EventKind, Found, Level, Listener, Remaining, Severity, StepLabel,
-    StepState,
+    ClusterFacts, DowntimePart, Event, EventKind, Found, Level, Listener, Remaining, Severity,
+    StepLabel, StepState,
 };
 use crate::journal::{Phase, Standing};
 use crate::pg::Version;
@@ -142,6 +142,7 @@ fn finished(
         next: next.iter().map(|command| (*command).to_owned()).collect(),
         seconds,
         downtime_seconds: None,
+        downtime_parts: Vec::new(),
     }
 }
 
@@ -300,6 +301,17 @@ pub fn upgrade() -> Vec<Event> {
         ],
         seconds: 162.0,
         downtime_seconds: Some(12.5),
+        downtime_parts: [
+            ("stop-old-server", 0.21),
+            ("confirm-catalog", 0.04),
+            ("transfer-files", 11.7),
+            ("start-new-server", 0.35),
+        ]
+        .map(|(what, seconds)| DowntimePart {
+            what: what.to_owned(),
+            seconds,
+        })
+        .into(),
     };
     tape.after(0.0, last);
     tape.events

@@ -107,11 +107,16 @@ impl Running {
     /// waiting, not the shutdown.
     pub fn stop(&self, spec: &StopSpec, cancel: &Cancel) -> Result<ControlFile> {
         cancel.check()?;
-        let data_dir = &self.endpoint.data_dir;
-        if alive(self.pid.pid, data_dir) {
+        if alive(self.pid.pid, &self.endpoint.data_dir) {
             // Gone between the two looks is as good.
             let _ = kill(Pid::from_raw(self.pid.pid), Signal::SIGINT);
         }
+        self.wait_until_stopped(spec, cancel)
+    }
+
+    /// The same for a server that somebody else has asked to stop.
+    pub fn wait_until_stopped(&self, spec: &StopSpec, cancel: &Cancel) -> Result<ControlFile> {
+        let data_dir = &self.endpoint.data_dir;
         let asked = Instant::now();
         let mut pauses = Pauses::new();
         while alive(self.pid.pid, data_dir) {

@@ -3,8 +3,14 @@
 use serde_json::Value;
 
 use super::context::CONTROL;
+use super::read_final_catalog::read_privately;
 use super::{Context, Phase, Step};
+use crate::catalog::Mark;
 use crate::error::{Code, Error, Remedy, Result};
+use crate::verify;
+
+/// How many reasons for another reading are told.
+const NAMED: usize = 3;
 
 pub(super) struct ConfirmCatalog;
 
@@ -17,24 +23,18 @@ impl Step for ConfirmCatalog {
         Phase::Cutover
     }
 
+    /// An old cluster that was down when it was read is known by its control file. One that was
+    /// in use is known by its pages; where they leave a doubt it is read once more, privately.
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
-        not_started(cx)?;
-        let prepared = cx.plan.old.data_dir.join("pg_twophase");
-        let left = std::fs::read_dir(&prepared)
-            .map_err(|e| Error::io(Code::NotReadable, "list", &prepared, &e))?
-            .count();
-        if left > 0 {
-            return Err(Error::new(
-                Code::Blocked,
-                "the old cluster holds prepared transactions",
-            )
-            .fact("prepared transactions", left)
-            .remedy(Remedy::manual(
-                "start old, commit or roll back what pg_prepared_xacts lists, stop it, and run \
-                 the cutover again",
-            )));
-        }
-        Ok("nothing changed".to_owned())
+        let said = match cx.mark()? {
+            None => {
+                not_started(cx)?;
+                "nothing changed".to_owned()
+            }
+            Some(mark) => confirm(cx, &mark)?,
+        };
+        no_prepared_transactions(cx)?;
+        Ok(said)
     }
 
     /// Nobody held old between the death of the process that looked and now. Where it has been
@@ -46,10 +46,90 @@ impl Step for ConfirmCatalog {
         Ok(())
     }
 
-    /// It only looked.
-    fn undo(&self, _cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
-        Ok(())
+    /// A private server may still run where reading by it failed.
+    fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
+        cx.stop_old_server()
     }
+}
+
+fn confirm(cx: &mut Context<'_>, mark: &Mark) -> Result<String> {
+    let data_dir = cx.plan.old.data_dir.clone();
+    is_later(cx, mark)?;
+    no_prepared_transactions(cx)?;
+    let since = verify::since(&data_dir, mark, cx.plan.jobs, cx.cancel)?;
+    if since.doubts.is_empty() {
+        cx.remember_old_control()?;
+        cx.forget_mark()?;
+        return Ok(format!(
+            "nothing changed in {} pages of catalogs",
+            since.pages
+        ));
+    }
+    // The file that keeps servers away would keep ours away.
+    cx.let_go_of_old()?;
+    read_privately(cx)?;
+    cx.hold_old()?;
+    not_started(cx)?;
+    cx.forget_mark()?;
+    let reasons: Vec<&str> = since
+        .doubts
+        .iter()
+        .take(NAMED)
+        .map(String::as_str)
+        .collect();
+    let more = match since.doubts.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Ok(format!(
+        "read again by a private server, because {}{more}; the schema is the same",
+        reasons.join(", ")
+    ))
+}
+
+/// What was shut down must be what was read, gone on from there.
+fn is_later(cx: &Context<'_>, mark: &Mark) -> Result<()> {
+    let control = cx.old_control()?;
+    if !control.cleanly_shut_down() {
+        return Err(Error::new(
+            Code::NotShutDown,
+            "the old cluster was not shut down cleanly",
+        )
+        .fact("data directory", cx.plan.old.data_dir.display()));
+    }
+    if control.next_xid > mark.xid && control.checkpoint_lsn > mark.begin {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::OldChanged,
+        "the old cluster went back to an earlier state after its catalog had been read",
+    )
+    .fact(
+        "next XID now and then",
+        format!("{}, {}", control.next_xid, mark.xid),
+    )
+    .fact(
+        "WAL position now and then",
+        format!("{}, {}", control.checkpoint_lsn, mark.begin),
+    ))
+}
+
+fn no_prepared_transactions(cx: &Context<'_>) -> Result<()> {
+    let prepared = cx.plan.old.data_dir.join("pg_twophase");
+    let left = std::fs::read_dir(&prepared)
+        .map_err(|e| Error::io(Code::NotReadable, "list", &prepared, &e))?
+        .count();
+    if left == 0 {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::Blocked,
+        "the old cluster holds prepared transactions",
+    )
+    .fact("prepared transactions", left)
+    .remedy(Remedy::manual(
+        "commit or roll back what pg_prepared_xacts lists in old, and run the cutover again",
+    )))
 }
 
 fn not_started(cx: &Context<'_>) -> Result<()> {

@@ -2,8 +2,10 @@
 
 mod control;
 mod hold;
+mod mark;
 mod old;
 mod removal;
+mod service;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,8 +50,10 @@ pub struct Context<'a> {
     pub cancel: &'a Cancel,
     /// The state directory.
     pub state: Area,
-    /// Whether new is to be started at the end.
-    pub start_new: bool,
+    /// What the operator wants to be done around the cutover.
+    pub handover: Handover,
+    /// How long service is down.
+    pub outage: Outage,
     old_server: Option<Postmaster>,
     /// The operator's server, once it has been seen.
     old_serving: Option<Running>,
@@ -61,6 +65,7 @@ pub struct Context<'a> {
 }
 
 pub use control::{NewState, new_state};
+pub use service::{Handover, Outage, wait_until_ready};
 
 impl<'a> Context<'a> {
     /// A context with no server running.
@@ -79,7 +84,8 @@ impl<'a> Context<'a> {
             sink,
             cancel,
             state,
-            start_new: false,
+            handover: Handover::default(),
+            outage: Outage::default(),
             old_server,
             old_serving: None,
             new_server: None,
@@ -171,10 +177,16 @@ impl<'a> Context<'a> {
 
     /// Says something.
     pub fn note(&self, text: impl Into<String>) {
-        self.sink.emit(EventKind::Message {
-            level: Level::Note,
-            text: text.into(),
-        });
+        self.say(Level::Note, text.into());
+    }
+
+    /// Says something that should be looked at.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.say(Level::Warning, text.into());
+    }
+
+    fn say(&self, level: Level, text: String) {
+        self.sink.emit(EventKind::Message { level, text });
     }
 
     /// Stores a document in the state directory.

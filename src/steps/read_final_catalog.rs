@@ -1,5 +1,7 @@
 //! Old's catalog as it is at the end; drift ends the cutover here, before anything is down.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::drift::{drift, drifted};
@@ -7,6 +9,11 @@ use super::{Context, Phase, Step};
 use crate::catalog;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::ControlFile;
+use crate::server::Running;
+
+/// How long transactions that write may keep the reading waiting. One that is still open then
+/// costs a private start only if it commits before the stop.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) struct ReadFinalCatalog;
 
@@ -19,10 +26,16 @@ impl Step for ReadFinalCatalog {
         Phase::Cutover
     }
 
-    /// An old cluster whose control file is what it was has not been started, so its catalog
-    /// is the one that was dumped. Otherwise it is started privately once more and read.
+    /// Beside a server in use, or from files: an old cluster whose control file is what it was
+    /// has not been started, so its catalog is the one that was dumped. Otherwise it is started
+    /// privately once more and read.
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
         let control = cx.old_control()?;
+        is_the_cluster_prepared(cx, &control)?;
+        cx.forget_mark()?;
+        if let Some(running) = cx.old_is_serving()? {
+            return read_in_use(cx, &running);
+        }
         if !control.cleanly_shut_down() {
             return Err(Error::new(
                 Code::NotShutDown,
@@ -30,29 +43,59 @@ impl Step for ReadFinalCatalog {
             )
             .fact("data directory", cx.plan.old.data_dir.display()));
         }
-        is_the_cluster_prepared(cx, &control)?;
         if !cx.old_was_started()? {
             return Ok("old was not started since prepare".to_owned());
         }
-        let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
-        let state = cx.state.clone();
-        let server = cx.old_server()?;
-        let snapshot = catalog::read(server, jobs, cancel)?;
-        let now = catalog::fingerprint(server, &snapshot.connectable(), jobs, cancel)?;
-        let changes = drift(&state, &now, server, jobs, cancel)?;
-        cx.stop_old_server()?;
-        if let Some(error) = drifted(&changes) {
-            return Err(error);
-        }
-        cx.save_old_snapshot(&snapshot)?;
-        cx.remember_old_control()?;
+        read_privately(cx)?;
         Ok("old was started since prepare; its schema is the same".to_owned())
     }
 
     /// What was read stays true as long as nobody starts old, and then it is read again.
     fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
+        cx.forget_mark()?;
         cx.stop_old_server()
     }
+}
+
+/// What is read here is confirmed, or read again, when old is down. Whatever is asked after the
+/// mark was taken is covered by it.
+fn read_in_use(cx: &mut Context<'_>, running: &Running) -> Result<String> {
+    let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
+    let server = &running.endpoint;
+    let reading = catalog::read_in_use(server, PATIENCE, jobs, cancel)?;
+    let changes = drift(&cx.state, &reading.fingerprint, server, jobs, cancel)?;
+    if let Some(error) = drifted(&changes) {
+        return Err(error);
+    }
+    cx.save_old_snapshot(&reading.snapshot)?;
+    cx.save_mark(&reading.mark)?;
+    let relations: usize = reading
+        .snapshot
+        .databases
+        .iter()
+        .map(|database| database.relations.len())
+        .sum();
+    let said = format!("{relations} relations; the schema is the same");
+    Ok(match reading.mark.open.len() {
+        0 => said,
+        open => format!("{said}; {open} transactions are still open"),
+    })
+}
+
+/// Reads an old cluster that is down, by a private server; drift is an error.
+pub(super) fn read_privately(cx: &mut Context<'_>) -> Result<()> {
+    let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
+    let state = cx.state.clone();
+    let server = cx.old_server()?;
+    let snapshot = catalog::read(server, jobs, cancel)?;
+    let now = catalog::fingerprint(server, &snapshot.connectable(), jobs, cancel)?;
+    let changes = drift(&state, &now, server, jobs, cancel)?;
+    cx.stop_old_server()?;
+    if let Some(error) = drifted(&changes) {
+        return Err(error);
+    }
+    cx.save_old_snapshot(&snapshot)?;
+    cx.remember_old_control()
 }
 
 /// Another cluster may lie at old's place, or an earlier state of the same one, or its format

@@ -19,6 +19,12 @@ impl Step for ReleaseNewCluster {
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
         cx.release_new()?;
         cx.let_go_of_old()?;
+        if !cx.handover.start {
+            cx.service_is_up()?;
+            if let Some(command) = &cx.handover.resume {
+                cx.note(format!("when new has been started, run: {command}"));
+            }
+        }
         Ok("new may be started".to_owned())
     }
 

@@ -1,11 +1,35 @@
-//! Old is down and stays down while the cutover works.
+//! Old is stopped where it serves, and stays down while the cutover works.
 
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::context::Handover;
 use super::{Context, Phase, Step};
-use crate::error::Result;
+use crate::error::{Code, Error, Remedy, Result};
+use crate::pg::PostmasterOpts;
+use crate::server::sessions::{self, Session};
+use crate::server::{Client, Running};
+
+/// How many sessions are named.
+const NAMED: usize = 10;
+/// How often it is looked whether sessions have become idle.
+const LOOK: Duration = Duration::from_millis(100);
 
 pub(super) struct StopOldServer;
+
+/// What the way back needs: how old was serving.
+#[derive(Debug, Serialize, Deserialize)]
+struct Intent {
+    v: u32,
+    /// How the operator's server had been started; nothing where none was running.
+    #[serde(default)]
+    serving: Option<PostmasterOpts>,
+    /// What the operator wants to be done around the cutover.
+    #[serde(default)]
+    handover: Handover,
+}
 
 impl Step for StopOldServer {
     fn name(&self) -> &'static str {
@@ -16,11 +40,35 @@ impl Step for StopOldServer {
         Phase::Cutover
     }
 
+    fn intent(&self, cx: &mut Context<'_>) -> Result<Value> {
+        let intent = Intent {
+            v: 2,
+            serving: cx.old_is_serving()?.map(|running| running.opts),
+            handover: cx.handover.clone(),
+        };
+        serde_json::to_value(&intent).map_err(|e| {
+            Error::new(Code::Internal, "the intent of a step could not be written").caused_by(&e)
+        })
+    }
+
     /// A postmaster.pid with the number of this living process keeps every other server away;
     /// once this process is dead the file is stale, and PostgreSQL removes stale ones itself.
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
+        let Some(running) = cx.old_is_serving()? else {
+            cx.service_went_down();
+            cx.hold_old()?;
+            return Ok("old is down and kept from being started".to_owned());
+        };
+        look_around(cx, &running)?;
+        cx.service_goes_down()?;
+        cx.pause_pooler()?;
+        let asked = Instant::now();
+        cx.stop_serving(&running)?;
+        let took = asked.elapsed().as_secs_f64();
         cx.hold_old()?;
-        Ok("old is down and kept from being started".to_owned())
+        Ok(format!(
+            "old stopped in {took:.1} s; kept from being started"
+        ))
     }
 
     /// The number in the file was that of the process that died. Once new is released old is
@@ -29,11 +77,87 @@ impl Step for StopOldServer {
         if cx.state.path(super::NEW_CONTROL)?.exists() {
             cx.hold_old()?;
         }
+        cx.service_went_down();
         Ok(())
     }
 
-    /// Only a file of ours goes; one that a server wrote since is that server's.
-    fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
-        cx.let_go_of_old()
+    /// Only a file of ours goes; one that a server wrote since is that server's. Where the
+    /// cutover has stopped old, old goes back into service.
+    fn undo(&self, cx: &mut Context<'_>, intent: &Value) -> Result<()> {
+        cx.let_go_of_old()?;
+        let intent: Intent = serde_json::from_value(intent.clone()).map_err(|e| {
+            Error::new(Code::StateFormat, "the intent of a step could not be read").caused_by(&e)
+        })?;
+        let Some(opts) = intent.serving else {
+            return Ok(());
+        };
+        cx.service_went_down();
+        cx.serve_again(&opts, &intent.handover)?;
+        cx.service_is_up()?;
+        cx.resume_pooler(intent.handover.resume.as_ref());
+        cx.note("the old server is in service again");
+        Ok(())
     }
+}
+
+/// Waits until nobody is in a transaction, where that was asked for; names who is, and which
+/// receivers of WAL the stop will wait for.
+fn look_around(cx: &Context<'_>, running: &Running) -> Result<()> {
+    let mut client = connect(running)?;
+    let started = Instant::now();
+    let working = loop {
+        let working = sessions::at_work(&mut client)?;
+        match cx.handover.wait_idle {
+            Some(limit) if !working.is_empty() && started.elapsed() < limit => {}
+            Some(limit) if !working.is_empty() => return Err(busy(&working, limit)),
+            _ => break working,
+        }
+        cx.cancel.check()?;
+        std::thread::sleep(LOOK);
+    };
+    name(
+        cx,
+        "is ended by the stop, its transaction is rolled back",
+        &working,
+    );
+    let behind = sessions::behind(&mut client)?;
+    name(cx, "is waited for by the stop", &behind);
+    Ok(())
+}
+
+fn connect(running: &Running) -> Result<Client> {
+    let endpoint = &running.endpoint;
+    endpoint
+        .connect("template1")
+        .or_else(|error| endpoint.connect("postgres").map_err(|_| error))
+}
+
+fn name(cx: &Context<'_>, what: &str, sessions: &[Session]) {
+    for session in sessions.iter().take(NAMED) {
+        cx.note(format!("{} {what}", session.description));
+    }
+    if sessions.len() > NAMED {
+        cx.note(format!("and {} more", sessions.len() - NAMED));
+    }
+}
+
+fn busy(sessions: &[Session], limit: Duration) -> Error {
+    let error = Error::new(
+        Code::OldServerBusy,
+        format!(
+            "after {} s there are still sessions in the middle of a transaction",
+            limit.as_secs()
+        ),
+    )
+    .fact("sessions", sessions.len());
+    sessions
+        .iter()
+        .take(NAMED)
+        .fold(error, |error, session| {
+            error.fact("session", &session.description)
+        })
+        .remedy(Remedy::manual(
+            "let them end, or end them with pg_terminate_backend, and run the cutover again; \
+             without --wait-idle it does not wait for them",
+        ))
 }

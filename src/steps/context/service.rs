@@ -1,0 +1,227 @@
+//! Service: how it is handed over, and how long it is down.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::Context;
+use crate::error::{Code, Error, Result};
+use crate::event::DowntimePart;
+use crate::pg::{ClusterState, PostmasterOpts};
+use crate::server::{self, Hook, Running, StartSpec, StopSpec};
+use crate::work::Cancel;
+
+/// When service went down, for a process that goes on in place of the one that took it down.
+const DOWN_SINCE: &str = "down-since.json";
+/// How long a command for a pooler may take.
+const POOLER_LIMIT: Duration = Duration::from_secs(60);
+/// How long a server may take to start.
+const START_LIMIT: Duration = Duration::from_secs(600);
+/// How often a server that is on its way is looked at.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// What the operator wants to be done around the cutover.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handover {
+    /// Whether new is started at the end.
+    pub start: bool,
+    /// How long to wait until nobody is in a transaction.
+    pub wait_idle: Option<Duration>,
+    /// How long old may take to stop, or to start again.
+    pub stop_timeout: Duration,
+    /// Holds a pooler before old is stopped.
+    pub pause: Option<String>,
+    /// Lets the pooler go on, with new or, after a failure, with old.
+    pub resume: Option<String>,
+    /// Stops old instead of a signal.
+    pub stop_old: Option<String>,
+    /// Starts old again, instead of `pg_ctl`, when the cutover fails.
+    pub start_old: Option<String>,
+    /// Starts new instead of `pg_ctl`.
+    pub start_new: Option<String>,
+}
+
+/// How long service is down, and what the time went into.
+#[derive(Debug, Default)]
+pub struct Outage {
+    began: Option<Instant>,
+    ended: Option<Instant>,
+    parts: Vec<DowntimePart>,
+}
+
+impl Outage {
+    /// A step has taken so long; it counts where service was down meanwhile.
+    pub fn add(&mut self, step: &str, seconds: f64) {
+        let Some(began) = self.began else { return };
+        let down = self.ended.unwrap_or_else(Instant::now) - began;
+        let room = down.as_secs_f64() - self.parts.iter().map(|part| part.seconds).sum::<f64>();
+        if room > 0.0 {
+            self.parts.push(DowntimePart {
+                what: step.to_owned(),
+                seconds: seconds.min(room),
+            });
+        }
+    }
+
+    /// How long service was down, where that is over, and its parts.
+    pub fn account(&self) -> Option<(f64, Vec<DowntimePart>)> {
+        let seconds = (self.ended? - self.began?).as_secs_f64();
+        Some((seconds, self.parts.clone()))
+    }
+}
+
+impl Context<'_> {
+    /// Runs a command of the operator.
+    pub fn hook(&self, option: &str, command: &str, timeout: Duration) -> Result<()> {
+        Hook {
+            option,
+            command,
+            log: &self.logs().join("commands.log"),
+            timeout,
+        }
+        .run(self.cancel)
+    }
+
+    /// Service goes down now.
+    pub fn service_goes_down(&mut self) -> Result<()> {
+        self.outage = Outage {
+            began: Some(Instant::now()),
+            ..Outage::default()
+        };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        self.save(DOWN_SINCE, &now.unwrap_or_default().as_millis())
+    }
+
+    /// Service may have been down since another process took it down.
+    pub fn service_went_down(&mut self) {
+        if self.outage.began.is_some() {
+            return;
+        }
+        let since = self.load::<u64>(DOWN_SINCE).ok();
+        let down = since.and_then(|since| {
+            let since = SystemTime::UNIX_EPOCH + Duration::from_millis(since);
+            SystemTime::now().duration_since(since).ok()
+        });
+        self.outage.began = down.and_then(|down| Instant::now().checked_sub(down));
+    }
+
+    /// Service is up again, on whichever side.
+    pub fn service_is_up(&mut self) -> Result<()> {
+        self.outage.ended.get_or_insert_with(Instant::now);
+        self.state.remove_file(DOWN_SINCE)
+    }
+
+    /// Stops the operator's server, and verifies that it has shut down.
+    pub fn stop_serving(&mut self, running: &Running) -> Result<()> {
+        let timeout = self.handover.stop_timeout;
+        let spec = StopSpec { timeout };
+        match &self.handover.stop_old {
+            None => running.stop(&spec, self.cancel)?,
+            Some(command) => {
+                self.hook("--stop-old-command", command, timeout)?;
+                running.wait_until_stopped(&spec, self.cancel)?
+            }
+        };
+        self.old_serving = None;
+        Ok(())
+    }
+
+    /// Puts old back into service as it was, and verifies that it accepts sessions.
+    ///
+    /// A server that is still stopping is waited for: nothing takes its request back.
+    pub fn serve_again(&mut self, opts: &PostmasterOpts, handover: &Handover) -> Result<()> {
+        let limit = handover.stop_timeout.max(START_LIMIT);
+        wait_while_stopping(self, limit)?;
+        if self.old_is_serving()?.is_some() {
+            return Ok(());
+        }
+        if self.old_control()?.state != ClusterState::ShutDown {
+            self.note("the old server was not shut down: it recovers while it starts");
+        }
+        let (data_dir, installation) = (self.old_dir(), self.old_installation());
+        match &handover.start_old {
+            None => Running::start_again(
+                &StartSpec {
+                    installation: &installation,
+                    data_dir: &data_dir,
+                    user: &self.plan.install_user,
+                    opts,
+                    log: &self.logs().join("old-server-restarted.log"),
+                    timeout: limit,
+                },
+                self.cancel,
+            )
+            .map(|_| ()),
+            Some(command) => {
+                self.hook("--start-old-command", command, limit)?;
+                wait_until_ready(&data_dir, limit, self.cancel, || false).map(|_| ())
+            }
+        }
+    }
+
+    /// Lets a pooler go on. The side it will find is in service, so a failure is only told.
+    pub fn resume_pooler(&self, command: Option<&String>) {
+        if let Some(command) = command
+            && let Err(error) = self.hook("--resume-command", command, POOLER_LIMIT)
+        {
+            self.warn(format!("{}: run it by hand: {command}", error.message()));
+        }
+    }
+
+    /// Holds a pooler.
+    pub fn pause_pooler(&self) -> Result<()> {
+        match &self.handover.pause {
+            Some(command) => self.hook("--pause-command", command, POOLER_LIMIT),
+            None => Ok(()),
+        }
+    }
+}
+
+fn wait_while_stopping(cx: &Context<'_>, limit: Duration) -> Result<()> {
+    let started = Instant::now();
+    while let Some(file) = server::running(&cx.old_dir())? {
+        if file.status != "stopping" {
+            return Ok(());
+        }
+        if started.elapsed() > limit {
+            return Err(Error::new(
+                Code::ServerStop,
+                "the old server is still stopping, so it cannot be started again",
+            )
+            .fact("process", file.process()));
+        }
+        cx.cancel.check()?;
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
+}
+
+/// Waits until a server in this data directory accepts sessions; gives its port.
+///
+/// Ends early where `over` says that nobody is starting one any more.
+pub fn wait_until_ready(
+    data_dir: &crate::pg::DataDir,
+    limit: Duration,
+    cancel: &Cancel,
+    over: impl Fn() -> bool,
+) -> Result<u16> {
+    let started = Instant::now();
+    loop {
+        let nobody = over();
+        if let Some(file) = server::running(data_dir)?
+            && file.ready()
+        {
+            return Ok(file.port);
+        }
+        if nobody || started.elapsed() > limit {
+            return Err(Error::new(
+                Code::ServerStart,
+                "no server accepts sessions in the data directory",
+            )
+            .fact("data directory", data_dir.path.display())
+            .fact("waited", format!("{} s", started.elapsed().as_secs())));
+        }
+        cancel.check()?;
+        std::thread::sleep(LOOK);
+    }
+}
