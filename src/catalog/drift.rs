@@ -70,7 +70,8 @@ pub fn changes(then: &Inventory, now: &Inventory) -> Vec<Change> {
     for name in names {
         // A database that came or went is an object all databases share.
         if let (Some(then), Some(now)) = (then.databases.get(name), now.databases.get(name)) {
-            found.extend(Comparison::new(then, now).changes(Some(name)));
+            let (then, now) = (then.together(), now.together());
+            found.extend(Comparison::new(&then, &now).changes(Some(name)));
         }
     }
     found

@@ -5,12 +5,12 @@ pub(super) mod rules;
 mod statement;
 pub(super) mod subject;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use self::statement::{Catalog, Column, Scope};
+use self::statement::{Catalog, Column};
 use super::copy::{Fields, Source};
 use super::inventory::{Identity, Objects};
 use super::read::{connect, version_num};
@@ -129,7 +129,10 @@ pub struct FingerprintQuery {
     database: String,
     large_objects: String,
     cluster_objects: String,
-    database_objects: String,
+    built_in_objects: String,
+    other_objects: String,
+    /// Objects that came with the cluster, by the hashes of their catalogs.
+    built_in: Arc<Mutex<HashMap<String, Arc<Objects>>>>,
 }
 
 impl FingerprintQuery {
@@ -164,8 +167,10 @@ impl FingerprintQuery {
             cluster: statement::for_cluster(&catalogs, major),
             database: statement::for_database(&catalogs, major),
             large_objects,
-            cluster_objects: listing::listing(&catalogs, Scope::Cluster, major),
-            database_objects: listing::listing(&catalogs, Scope::Database, major),
+            cluster_objects: listing::listing(&catalogs, listing::Objects::OfCluster, major),
+            built_in_objects: listing::listing(&catalogs, listing::Objects::BuiltIn, major),
+            other_objects: listing::listing(&catalogs, listing::Objects::Others, major),
+            built_in: Arc::default(),
         })
     }
 
@@ -174,9 +179,33 @@ impl FingerprintQuery {
         objects(client, &self.cluster_objects)
     }
 
-    /// Lists the objects of the database the session is in.
-    pub fn objects_of_database(&self, client: &mut Client) -> Result<Objects> {
-        objects(client, &self.database_objects)
+    /// Lists the objects of the database the session is in, whose hashes were just taken.
+    ///
+    /// Of thousands of objects in a small database nearly all came with the cluster. They are
+    /// listed once for all databases in which their catalogs have the same hashes.
+    pub fn objects_of_database(
+        &self,
+        client: &mut Client,
+        hashes: &BTreeMap<String, String>,
+    ) -> Result<Objects> {
+        let mut objects = objects(client, &self.other_objects)?;
+        objects.built_in = Some(self.built_in(client, hashes)?);
+        Ok(objects)
+    }
+
+    fn built_in(
+        &self,
+        client: &mut Client,
+        hashes: &BTreeMap<String, String>,
+    ) -> Result<Arc<Objects>> {
+        let known = || self.built_in.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = format!("{:?}", statement::of_built_in(hashes.iter()));
+        if let Some(objects) = known().get(&key) {
+            return Ok(Arc::clone(objects));
+        }
+        // Not under the lock: another session may list them at the same time.
+        let listed = Arc::new(objects(client, &self.built_in_objects)?);
+        Ok(Arc::clone(known().entry(key).or_insert(listed)))
     }
 
     /// Hashes what all databases share, by catalog.

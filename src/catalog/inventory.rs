@@ -1,5 +1,6 @@
 //! Every object of a cluster by name, each with hashes of what it is made of.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,7 +17,8 @@ use crate::server::{Cancel, Endpoint, in_each_database};
 /// inventories say what. They also know which changes mean nothing to a dump: an index that was
 /// made again under its name (REINDEX CONCURRENTLY), or a function, is the same with another
 /// OID. Both read the same rows of the same catalogs.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "compact::ReadInventory")]
 pub struct Inventory {
     /// What all databases share.
     pub cluster: Objects,
@@ -29,6 +31,8 @@ pub struct Inventory {
 #[serde(from = "compact::Read", into = "compact::Written")]
 pub struct Objects {
     pub(super) all: BTreeMap<Identity, Object>,
+    /// Those that came with the cluster; in all databases where they are alike the same ones.
+    pub(super) built_in: Option<Arc<Objects>>,
 }
 
 /// A catalog and an OID in it.
@@ -62,7 +66,8 @@ pub fn inventory(
     let cluster = query.objects_of_cluster(&mut client)?;
     drop(client);
     let each = in_each_database(server, databases, jobs, cancel, |client, _| {
-        query.objects_of_database(client)
+        let hashes = query.database(client)?;
+        query.objects_of_database(client, &hashes)
     })?;
     Ok(Inventory {
         cluster,
@@ -71,6 +76,29 @@ pub fn inventory(
 }
 
 impl Objects {
+    /// With what came with the cluster among the others; of one object both may say something.
+    pub(super) fn together(&self) -> Cow<'_, Objects> {
+        let Some(built_in) = &self.built_in else {
+            return Cow::Borrowed(self);
+        };
+        let mut whole = Objects::clone(built_in);
+        for (identity, object) in &self.all {
+            let there = whole.entry(identity.clone());
+            if !object.kind.is_empty() {
+                there.kind = Arc::clone(&object.kind);
+                there.name = object.name.clone();
+            }
+            if object.parent.is_some() {
+                there.parent = object.parent.clone();
+            }
+            for (facet, hash) in &object.facets {
+                let sum = there.facets.entry(Arc::clone(facet)).or_default();
+                *sum = sum.wrapping_add(*hash);
+            }
+        }
+        Cow::Owned(whole)
+    }
+
     /// The object, made without a name where it was not known.
     pub(super) fn entry(&mut self, identity: Identity) -> &mut Object {
         self.all.entry(identity).or_insert_with(|| Object {
@@ -82,11 +110,71 @@ impl Objects {
     }
 }
 
-/// One array an object, with words written once: there may be hundreds of thousands.
+/// One array an object, with words written once, and objects of all databases too: there may be
+/// hundreds of thousands.
 mod compact {
     use std::collections::HashMap;
 
-    use super::{Arc, Deserialize, Identity, Object, Objects, Serialize};
+    use serde::Serializer;
+
+    use super::{Arc, BTreeMap, Deserialize, Identity, Inventory, Object, Objects, Serialize};
+
+    #[derive(Serialize)]
+    struct WrittenInventory<'a> {
+        cluster: &'a Objects,
+        built_in: Vec<&'a Objects>,
+        databases: BTreeMap<&'a str, (Option<usize>, &'a Objects)>,
+    }
+
+    #[derive(Deserialize)]
+    pub struct ReadInventory {
+        cluster: Objects,
+        built_in: Vec<Objects>,
+        databases: BTreeMap<String, (Option<usize>, Objects)>,
+    }
+
+    impl Serialize for Inventory {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut built_in: Vec<&Objects> = Vec::new();
+            let mut databases = BTreeMap::new();
+            for (name, objects) in &self.databases {
+                let place = objects.built_in.as_deref().map(|shared| {
+                    let known = built_in.iter().position(|one| std::ptr::eq(*one, shared));
+                    known.unwrap_or_else(|| {
+                        built_in.push(shared);
+                        built_in.len() - 1
+                    })
+                });
+                databases.insert(name.as_str(), (place, objects));
+            }
+            WrittenInventory {
+                cluster: &self.cluster,
+                built_in,
+                databases,
+            }
+            .serialize(serializer)
+        }
+    }
+
+    impl From<ReadInventory> for Inventory {
+        fn from(read: ReadInventory) -> Self {
+            let built_in: Vec<Arc<Objects>> = read.built_in.into_iter().map(Arc::new).collect();
+            let databases = read.databases.into_iter().map(|(name, (place, objects))| {
+                let built_in = place.and_then(|place| built_in.get(place).cloned());
+                (
+                    name,
+                    Objects {
+                        built_in,
+                        ..objects
+                    },
+                )
+            });
+            Self {
+                cluster: read.cluster,
+                databases: databases.collect(),
+            }
+        }
+    }
 
     /// Class, OID, kind, name, class and OID of the parent, facets; words by their number.
     type Row = (usize, u32, usize, Box<str>, usize, u32, Vec<(usize, u64)>);
@@ -174,7 +262,10 @@ mod compact {
                 };
                 (identity, object)
             });
-            Self { all: all.collect() }
+            Self {
+                all: all.collect(),
+                built_in: None,
+            }
         }
     }
 }
@@ -195,11 +286,49 @@ mod tests {
         table.name = "public.\"a b\"".into();
         table.facets.insert("pg_attribute".into(), u64::MAX);
         objects.entry(identity(16385)).parent = Some(identity(16384));
+        let mut built_in = Objects::default();
+        built_in.entry(identity(1259)).kind = "table".into();
+        let built_in = Arc::new(built_in);
+        objects.built_in = Some(Arc::clone(&built_in));
+        let store = Objects {
+            built_in: Some(built_in),
+            ..Objects::default()
+        };
+        let databases = [
+            ("shop", objects),
+            ("store", store),
+            ("none", Objects::default()),
+        ];
         let whole = Inventory {
             cluster: Objects::default(),
-            databases: BTreeMap::from([("shop".to_owned(), objects)]),
+            databases: databases.map(|(name, of)| (name.to_owned(), of)).into(),
         };
         let text = serde_json::to_string(&whole).unwrap();
         assert_eq!(serde_json::from_str::<Inventory>(&text).unwrap(), whole);
+        assert_eq!(text.matches("1259").count(), 1);
+    }
+
+    #[test]
+    fn of_one_object_both_lists_may_say_something() {
+        let identity = Identity {
+            class: "pg_proc".into(),
+            oid: 1242,
+        };
+        let mut built_in = Objects::default();
+        let function = built_in.entry(identity.clone());
+        function.kind = "function".into();
+        function.name = "boolin(cstring)".into();
+        function.facets.insert("pg_proc".into(), 7);
+        let mut objects = Objects::default();
+        objects
+            .entry(identity.clone())
+            .facets
+            .insert("pg_shdepend".into(), 9);
+        assert_eq!(objects.together().all, objects.all);
+        objects.built_in = Some(Arc::new(built_in));
+        let together = objects.together();
+        let function = &together.all[&identity];
+        assert_eq!(&*function.name, "boolin(cstring)");
+        assert_eq!(function.facets.len(), 2);
     }
 }

@@ -239,7 +239,7 @@ fn dump_once(
     let name = name.ok_or_else(|| Error::new(Code::Query, "the server exported no snapshot"))?;
     let hashes = query.database(&mut client)?;
     *seen = Some(hashes.clone());
-    let objects = query.objects_of_database(&mut client)?;
+    let objects = query.objects_of_database(&mut client, &hashes)?;
     let contents = catalog::read_contents(&mut client, query, database)?;
     let mut watcher = work.old.connect(&database.name)?;
     let watch = Watch::default();

@@ -5,6 +5,40 @@ use super::statement::{self, Catalog, Column, Scope};
 use super::subject::{self, INDEXES, Subject};
 use crate::pg::{MajorVersion, quote};
 
+/// Whose objects a statement lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Objects {
+    /// Those all databases share.
+    OfCluster,
+    /// Those of a database that came with the cluster.
+    BuiltIn,
+    /// All others of a database.
+    Others,
+}
+
+impl Objects {
+    fn scope(self) -> Scope {
+        match self {
+            Objects::OfCluster => Scope::Cluster,
+            Objects::BuiltIn | Objects::Others => Scope::Database,
+        }
+    }
+
+    /// What must hold for a row of this catalog to be about one of them; none where no row is.
+    fn conditions(self, catalog: &Catalog) -> Option<Vec<String>> {
+        let mut conditions = statement::conditions(catalog, self.scope());
+        match (self, statement::built_in(catalog)) {
+            (Objects::BuiltIn, None) => return None,
+            (Objects::BuiltIn, Some(built_in)) => conditions.push(built_in),
+            (Objects::Others, Some(built_in)) => {
+                conditions.push(format!("({built_in}) IS NOT TRUE"))
+            }
+            (Objects::Others, None) | (Objects::OfCluster, _) => {}
+        }
+        Some(conditions)
+    }
+}
+
 /// What a column of an object's own row says, where that is told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
@@ -30,16 +64,17 @@ fn side(column: &str) -> Side {
 /// A row for each object and catalog: catalog, catalog of the object, its OID, kind, name,
 /// catalog and OID of what it is a part of, and hashes of the rest, name, owner, privileges and
 /// toast table. Kind and name are empty where the row only adds to an object.
-pub(super) fn listing(catalogs: &[Catalog], scope: Scope, major: MajorVersion) -> String {
-    let mut parts: Vec<String> = statement::of_scope(catalogs, scope)
-        .map(|catalog| match subject::subject_of(&catalog.name) {
+pub(super) fn listing(catalogs: &[Catalog], objects: Objects, major: MajorVersion) -> String {
+    let mut parts: Vec<String> = statement::of_scope(catalogs, objects.scope())
+        .filter_map(|catalog| Some((catalog, from(catalog, &objects.conditions(catalog)?))))
+        .map(|(catalog, from)| match subject::subject_of(&catalog.name) {
             Subject::Named { kind, name, parent } => {
-                named(catalog, kind, name, parent, scope, major)
+                named(catalog, kind, name, parent, &from, major)
             }
             Subject::PartOf(class, column) => {
                 let class = quote::literal(class);
                 let object = format!("t.{column}::pg_catalog.oid");
-                added(catalog, &class, &object, &[column], scope, major)
+                added(catalog, &class, &object, &[column], &from, major)
             }
             Subject::Object(class, object) => {
                 let shown = format!("t.{class}::pg_catalog.regclass::pg_catalog.text");
@@ -48,26 +83,31 @@ pub(super) fn listing(catalogs: &[Catalog], scope: Scope, major: MajorVersion) -
                     &shown,
                     &format!("t.{object}"),
                     &[class, object],
-                    scope,
+                    &from,
                     major,
                 )
             }
-            Subject::By(class, object) => added(catalog, class, object, &[], scope, major),
+            Subject::By(class, object) => added(catalog, class, object, &[], &from, major),
             Subject::Together => {
                 let class = quote::literal(&catalog.name);
-                added(catalog, &class, "0::pg_catalog.oid", &[], scope, major)
+                added(catalog, &class, "0::pg_catalog.oid", &[], &from, major)
             }
         })
         .collect();
-    match scope {
-        Scope::Cluster => {
+    match objects {
+        Objects::OfCluster => {
             if major >= MajorVersion(17) {
                 parts.push(replication_progress(major));
             }
             parts.join("\nUNION ALL\n")
         }
-        Scope::Database => {
-            parts.push(MEMBERS.to_owned());
+        Objects::BuiltIn | Objects::Others => {
+            let sign = if objects == Objects::BuiltIn {
+                "<"
+            } else {
+                ">="
+            };
+            parts.push(format!("{MEMBERS} AND t.objid {sign} 16384"));
             format!(
                 "{}, index_key (oid, key) AS (
 SELECT i.indexrelid, pg_catalog.concat('index ', c.relname, ' of ', i.indrelid)
@@ -105,7 +145,7 @@ fn named(
     kind: &str,
     name: &str,
     parent: Option<(&str, &str)>,
-    scope: Scope,
+    from: &str,
     major: MajorVersion,
 ) -> String {
     let one = |wanted| {
@@ -129,13 +169,12 @@ fn named(
     format!(
         "SELECT {class}::pg_catalog.text, {class}::pg_catalog.text, t.oid, {kind}, \
          COALESCE(({name})::pg_catalog.text, ''), {parent_class}, \
-         COALESCE({parent}, 0)::pg_catalog.oid, {}, {}, {}, {}, {}{}",
+         COALESCE({parent}, 0)::pg_catalog.oid, {}, {}, {}, {}, {}{from}",
         one(Side::Rest),
         one(Side::Name),
         one(Side::Owner),
         one(Side::Privileges),
-        one(Side::Toast),
-        from(catalog, scope)
+        one(Side::Toast)
     )
 }
 
@@ -145,7 +184,7 @@ fn added(
     class: &str,
     object: &str,
     keys: &[&str],
-    scope: Scope,
+    from: &str,
     major: MajorVersion,
 ) -> String {
     // The OIDs of labels are kept by an upgrade; those of other parts mean nothing to it.
@@ -173,8 +212,7 @@ fn added(
     let facet = quote::literal(&catalog.name);
     format!(
         "SELECT {facet}::pg_catalog.text, ({class})::pg_catalog.text, {object}, '', '', '', 0::pg_catalog.oid, \
-         COALESCE(pg_catalog.sum({rest}), 0), 0, 0, {privileges}, 0{} GROUP BY 2, 3",
-        from(catalog, scope)
+         COALESCE(pg_catalog.sum({rest}), 0), 0, 0, {privileges}, 0{from} GROUP BY 2, 3"
     )
 }
 
@@ -201,14 +239,13 @@ fn index_column(catalog: &Catalog) -> Option<(&'static str, &'static str)> {
     known.map(|(_, column, condition)| (*column, *condition))
 }
 
-fn from(catalog: &Catalog, scope: Scope) -> String {
+fn from(catalog: &Catalog, conditions: &[String]) -> String {
     let mut sql = format!(" FROM pg_catalog.{} t", quote::ident(&catalog.name));
     if let Some((column, condition)) = index_column(catalog) {
         sql.push_str(&format!(
             " LEFT JOIN index_key k ON k.oid = t.{column} AND {condition}"
         ));
     }
-    let conditions = statement::conditions(catalog, scope);
     if !conditions.is_empty() {
         sql.push_str(&format!(" WHERE {}", conditions.join(" AND ")));
     }

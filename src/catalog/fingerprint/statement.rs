@@ -3,7 +3,11 @@
 use std::fmt::Write;
 
 use super::rules::{self, LEFT_OUT, REPLICATION_PROGRESS, Rule, Temporary};
+use super::subject::object_of;
 use crate::pg::{MajorVersion, quote};
+
+/// What is between the two parts of a digest.
+const OTHERS: char = '+';
 
 /// Columns of every system catalog, a row each; a hidden `oid` (10 and 11) comes first.
 ///
@@ -87,6 +91,36 @@ fn digest(row: &str, major: MajorVersion) -> String {
     format!("pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum({hash}))")
 }
 
+/// The same in two parts: of rows about objects that came with the cluster, and of all others.
+fn digest_in_parts(row: &str, built_in: &str, major: MajorVersion) -> String {
+    let hash = hash(row, major);
+    let sums = ["IS TRUE", "IS NOT TRUE"].map(|truth| {
+        let filter = format!("FILTER (WHERE ({built_in}) {truth})");
+        format!("pg_catalog.count(*) {filter}, ':', pg_catalog.sum({hash}) {filter}")
+    });
+    format!(
+        "pg_catalog.concat({})",
+        sums.join(&format!(", '{OTHERS}', "))
+    )
+}
+
+/// The hashes of catalogs that say something about objects which came with the cluster.
+///
+/// Where they are equal in two databases, those objects are the same in every respect.
+pub(super) fn of_built_in<'a>(
+    hashes: impl Iterator<Item = (&'a String, &'a String)>,
+) -> Vec<(&'a str, &'a str)> {
+    hashes
+        .filter_map(|(catalog, hash)| Some((catalog.as_str(), hash.split_once(OTHERS)?.0)))
+        .collect()
+}
+
+/// True for rows about objects that came with the cluster; none for a catalog that is not told
+/// apart by them.
+pub(super) fn built_in(catalog: &Catalog) -> Option<String> {
+    object_of(&catalog.name).map(|object| format!("{object} < 16384"))
+}
+
 /// 64 bits that change with the row.
 pub(super) fn hash(row: &str, major: MajorVersion) -> String {
     if major >= MajorVersion(11) {
@@ -101,7 +135,10 @@ pub(super) fn hash(row: &str, major: MajorVersion) -> String {
 /// The statement for the catalogs all databases share.
 pub(super) fn for_cluster(catalogs: &[Catalog], major: MajorVersion) -> String {
     let mut parts: Vec<String> = of_scope(catalogs, Scope::Cluster)
-        .map(|catalog| part(catalog, &conditions(catalog, Scope::Cluster), major))
+        .map(|catalog| {
+            let digest = digest(&catalog.row(), major);
+            part(catalog, &conditions(catalog, Scope::Cluster), &digest)
+        })
         .collect();
     if major >= MajorVersion(17) {
         let digest = digest("ROW(t.external_id, t.remote_lsn)", major);
@@ -116,7 +153,13 @@ pub(super) fn for_cluster(catalogs: &[Catalog], major: MajorVersion) -> String {
 /// The statement for the database it is run in.
 pub(super) fn for_database(catalogs: &[Catalog], major: MajorVersion) -> String {
     let parts: Vec<String> = of_scope(catalogs, Scope::Database)
-        .map(|catalog| part(catalog, &conditions(catalog, Scope::Database), major))
+        .map(|catalog| {
+            let digest = match built_in(catalog) {
+                Some(built_in) => digest_in_parts(&catalog.row(), &built_in, major),
+                None => digest(&catalog.row(), major),
+            };
+            part(catalog, &conditions(catalog, Scope::Database), &digest)
+        })
         .collect();
     format!(
         "{}{}",
@@ -130,7 +173,7 @@ pub(super) fn for_large_objects(catalogs: &[Catalog], major: MajorVersion) -> Op
     let metadata = catalogs
         .iter()
         .find(|catalog| catalog.name == "pg_largeobject_metadata")?;
-    Some(part(metadata, &[], major))
+    Some(part(metadata, &[], &digest(&metadata.row(), major)))
 }
 
 /// Whose catalogs a statement reads.
@@ -173,11 +216,10 @@ pub(super) fn conditions(catalog: &Catalog, scope: Scope) -> Vec<String> {
     conditions
 }
 
-fn part(catalog: &Catalog, conditions: &[String], major: MajorVersion) -> String {
+fn part(catalog: &Catalog, conditions: &[String], digest: &str) -> String {
     let mut sql = format!(
-        "SELECT {}::pg_catalog.text, {} FROM pg_catalog.{} t",
+        "SELECT {}::pg_catalog.text, {digest} FROM pg_catalog.{} t",
         quote::literal(&catalog.name),
-        digest(&catalog.row(), major),
         quote::ident(&catalog.name)
     );
     if !conditions.is_empty() {
@@ -293,6 +335,25 @@ mod tests {
         let shared = for_cluster(&catalogs(), MajorVersion(17));
         assert!(shared.contains("t.dbid = 0") && shared.contains("pg_authid"));
         assert!(!shared.contains("pg_class") && !shared.contains("temporary"));
+    }
+
+    #[test]
+    fn what_came_with_the_cluster_is_hashed_apart() {
+        let sql = for_database(&catalogs(), MajorVersion(17));
+        let part = |name: &str| {
+            let start = format!("SELECT '{name}'::pg_catalog.text, ");
+            let (_, after) = sql.split_once(&start).unwrap();
+            after.lines().next().unwrap().to_owned()
+        };
+        assert!(part("pg_type").contains("FILTER (WHERE (t.oid < 16384) IS TRUE)"));
+        assert!(part("pg_type").contains("FILTER (WHERE (t.oid < 16384) IS NOT TRUE)"));
+        // Its rows name their database, and so are never the same in two.
+        assert!(!part("pg_shdepend").contains("FILTER"));
+        assert!(!part("pg_unheard_of").contains("FILTER"));
+        let hashes = [("pg_shdepend", "1:5"), ("pg_type", "9:-3+2:8")]
+            .map(|(catalog, hash)| (catalog.to_owned(), hash.to_owned()));
+        let hashes = std::collections::BTreeMap::from(hashes);
+        assert_eq!(of_built_in(hashes.iter()), [("pg_type", "9:-3")]);
     }
 
     #[test]

@@ -333,6 +333,23 @@ const SUBJECTS: &[(&str, Subject)] = &[
     ("pg_shseclabel", Subject::Object("classoid", "objoid")),
 ];
 
+/// An expression for the OID of the object a row is about, where objects that came with the
+/// cluster can be told from others by it in the same way in every database.
+///
+/// Rows of `pg_shdepend` hold the OID of their database.
+pub(super) fn object_of(catalog: &str) -> Option<String> {
+    if catalog == "pg_shdepend" {
+        return None;
+    }
+    match subject_of(catalog) {
+        Subject::Named { .. } => Some("t.oid".to_owned()),
+        Subject::PartOf(_, object) => Some(format!("t.{object}::pg_catalog.oid")),
+        Subject::Object(_, object) => Some(format!("t.{object}")),
+        Subject::By(_, object) => Some(format!("({object})")),
+        Subject::Together => None,
+    }
+}
+
 /// What the rows of this catalog are about.
 pub(super) fn subject_of(catalog: &str) -> Subject {
     let known = SUBJECTS.iter().find(|(name, _)| *name == catalog);
