@@ -33,7 +33,7 @@ use serde_json::Value;
 use crate::error::Result;
 pub use crate::event::Phase;
 
-pub use context::{Context, Handover, NEW_CONTROL, NewState, PLAN_FILE, new_state};
+pub use context::{Context, Handover, NEW_CONTROL, NewState, OldAtHand, PLAN_FILE, new_state};
 pub use drift::{drift, drifted};
 pub use dump_old_schema::{FINGERPRINT, INVENTORY};
 

@@ -2,7 +2,7 @@
 
 use super::args::{Clusters, Global};
 use super::run::{Ending, Run};
-use super::survey::{self, Examined};
+use super::survey::{self, Examined, Purpose};
 use crate::engine::Outcome;
 use crate::error::{Exit, Result};
 
@@ -26,5 +26,5 @@ pub fn run(global: &Global, arguments: Clusters) -> Exit {
 /// A check leaves nothing behind.
 fn examine(run: &Run, global: &Global, arguments: Clusters) -> Result<Examined> {
     let surveyed = survey::survey(run, global, &arguments)?;
-    survey::examine_and_keep_no_log(run, &arguments, surveyed)
+    survey::examine_and_keep_no_log(run, &arguments, surveyed, Purpose::Check)
 }

@@ -3,14 +3,14 @@
 use super::args::{Clusters, Global, words};
 use super::migration;
 use super::run::Run;
-use super::survey::{self, Examined};
+use super::survey::{self, Examined, Purpose};
+use crate::catalog::Portrait;
 use crate::disk::Lock;
 use crate::engine::{Engine, Outcome, Recorder, StateDir};
 use crate::error::{Code, Error, Exit, Remedy, Result};
 use crate::event::Phase;
 use crate::plan::{self, New, Old, Origin, Plan, WasRunning, default_state_dir};
-use crate::server::Postmaster;
-use crate::steps::Context;
+use crate::steps::{Context, OldAtHand};
 use crate::work::Cancel;
 
 pub fn run(global: &Global, arguments: Clusters) -> Exit {
@@ -62,7 +62,7 @@ pub fn with_new_migration(
 struct Begun {
     plan: Plan,
     state: StateDir,
-    old: Option<Postmaster>,
+    old: Option<OldAtHand>,
     _lock: Lock,
 }
 
@@ -83,7 +83,7 @@ fn begin(run: &Run, global: &Global, arguments: &Clusters) -> Result<Begun> {
         .state_dir
         .clone()
         .unwrap_or_else(|| default_state_dir(&new_dir));
-    let examined = survey::examine_and_keep_no_log(run, arguments, surveyed)?;
+    let examined = survey::examine_and_keep_no_log(run, arguments, surveyed, Purpose::Dump)?;
     let state = StateDir::create(&state_dir)?;
     let (plan, old, lock) = decide(arguments, examined, new_dir, state_dir);
     Ok(Begun {
@@ -100,10 +100,11 @@ fn decide(
     examined: Examined,
     new_dir: std::path::PathBuf,
     state_dir: std::path::PathBuf,
-) -> (Plan, Option<Postmaster>, Lock) {
+) -> (Plan, Option<OldAtHand>, Lock) {
     let Examined {
         surveyed,
         snapshot,
+        likeness,
         private,
         locks,
         lock,
@@ -146,5 +147,9 @@ fn decide(
         },
         template: snapshot.settings.clone(),
     };
-    (plan, private, lock)
+    let old = private.zip(likeness).map(|(server, likeness)| OldAtHand {
+        server,
+        portrait: Portrait { snapshot, likeness },
+    });
+    (plan, old, lock)
 }

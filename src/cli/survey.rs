@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::args::{Clusters, Global, words};
 use super::run::Run;
-use crate::catalog::{self, Snapshot};
+use crate::catalog::{self, Likeness, Snapshot};
 use crate::checks::{self, Subject};
 use crate::disk::Lock;
 use crate::error::{Code, Error, Remedy, Result};
@@ -15,9 +15,19 @@ use crate::pg::amount::{counted, size};
 use crate::plan::{Plan, locks_per_transaction};
 use crate::server::{Endpoint, Postmaster, PostmasterSpec, privileges, stop_leftover};
 use crate::survey::{Request, Surveyed, space_problems, survey as look};
+use crate::work::Cancel;
 
 /// How long a private server that was left behind may take to stop.
 const LEFTOVER_LIMIT: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// What old is examined for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To say whether an upgrade would succeed.
+    Check,
+    /// To be dumped next.
+    Dump,
+}
 
 /// Both sides as they were found, and old being served, privately or by its operator.
 pub struct Examined {
@@ -25,6 +35,8 @@ pub struct Examined {
     pub surveyed: Surveyed,
     /// The catalog of old.
     pub snapshot: Snapshot,
+    /// What shows later whether old has changed; only of a private server that is to be dumped.
+    pub likeness: Option<Likeness>,
     /// The private old server, where the operator's does not run.
     pub private: Option<Postmaster>,
     /// `max_locks_per_transaction` for the private servers.
@@ -103,6 +115,7 @@ fn examine(
     arguments: &Clusters,
     (surveyed, lock): (Surveyed, Lock),
     logs: &Path,
+    purpose: Purpose,
 ) -> Result<Examined> {
     let started = Instant::now();
     let locks = locks_per_transaction(surveyed.relation_files);
@@ -115,7 +128,7 @@ fn examine(
         .or(private.as_deref())
         .ok_or_else(|| Error::new(Code::Internal, "nothing serves the old cluster"))?;
     let jobs = jobs(arguments);
-    let snapshot = catalog::read(old, jobs, &run.cancel)?;
+    let (snapshot, likeness) = read(old, jobs, &run.cancel, purpose)?;
     introduce(run, &surveyed, &snapshot);
     let mut blocked = made_by_install_user(&snapshot, &surveyed.user).err();
     let relations = snapshot
@@ -158,10 +171,25 @@ fn examine(
     Ok(Examined {
         surveyed,
         snapshot,
+        likeness,
         private,
         locks,
         lock,
     })
+}
+
+/// A server others use is read once more when it is dumped.
+fn read(
+    old: &Endpoint,
+    jobs: usize,
+    cancel: &Cancel,
+    purpose: Purpose,
+) -> Result<(Snapshot, Option<Likeness>)> {
+    if purpose == Purpose::Check || !old.private {
+        return Ok((catalog::read(old, jobs, cancel)?, None));
+    }
+    let portrait = catalog::portray(old, jobs, cancel)?;
+    Ok((portrait.snapshot, Some(portrait.likeness)))
 }
 
 /// How many things are done at once.
@@ -182,9 +210,11 @@ pub fn examine_and_keep_no_log(
     run: &Run,
     arguments: &Clusters,
     surveyed: (Surveyed, Lock),
+    purpose: Purpose,
 ) -> Result<Examined> {
     let logs = temporary_logs()?;
-    examine(run, arguments, surveyed, logs.path()).map_err(|error| error.without_fact("log"))
+    examine(run, arguments, surveyed, logs.path(), purpose)
+        .map_err(|error| error.without_fact("log"))
 }
 
 fn temporary_logs() -> Result<tempfile::TempDir> {

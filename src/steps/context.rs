@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::catalog::Snapshot;
+use crate::catalog::{Portrait, Snapshot};
 use crate::disk::Area;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::event::{EventKind, Level, Sink};
@@ -55,6 +55,8 @@ pub struct Context<'a> {
     /// How long service is down.
     pub outage: Outage,
     old_server: Option<Postmaster>,
+    /// What was read through it.
+    old_portrait: Option<Portrait>,
     /// The operator's server, once it has been seen.
     old_serving: Option<Running>,
     new_server: Option<Postmaster>,
@@ -65,20 +67,22 @@ pub struct Context<'a> {
 }
 
 pub use control::{NewState, new_state};
+pub use old::OldAtHand;
 pub use service::{Handover, Outage, wait_until_ready};
 
 impl<'a> Context<'a> {
     /// A context with no server running.
     ///
-    /// A private old server that is already running may be handed over, so that it need not
-    /// be started twice.
+    /// A private old server that is already running may be handed over with what was read
+    /// through it, so that it need not be started and read twice.
     pub fn new(
         plan: &'a Plan,
         sink: &'a dyn Sink,
         cancel: &'a Cancel,
         state: Area,
-        old_server: Option<Postmaster>,
+        old: Option<OldAtHand>,
     ) -> Self {
+        let (old_server, old_portrait) = old.map(|old| (old.server, old.portrait)).unzip();
         Self {
             plan,
             sink,
@@ -87,6 +91,7 @@ impl<'a> Context<'a> {
             handover: Handover::default(),
             outage: Outage::default(),
             old_server,
+            old_portrait,
             old_serving: None,
             new_server: None,
             control_lent: false,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::{Context, Phase, Step};
-use crate::catalog;
+use crate::catalog::{self, Portrait};
 use crate::error::Result;
 use crate::event::EventKind;
 use crate::pg::amount::counted;
@@ -42,6 +42,7 @@ impl Step for DumpOldSchema {
                 total: Some(total),
             });
         };
+        let known = cx.take_portrait();
         let work = Dump {
             old: cx.old_server()?,
             new: &installation,
@@ -51,7 +52,7 @@ impl Step for DumpOldSchema {
             cancel,
         };
         let dumped = if work.old.private {
-            dump_private(&work, &progress)?
+            dump_private(&work, known, &progress)?
         } else {
             schema::dump_live(&work, &progress)?
         };
@@ -69,17 +70,21 @@ impl Step for DumpOldSchema {
     }
 }
 
-/// The server is private, so nothing changes between the fingerprint and the dump.
-fn dump_private(work: &Dump<'_>, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Dumped> {
-    let snapshot = catalog::read(work.old, work.jobs, work.cancel)?;
-    let databases = snapshot.connectable();
-    let fingerprint = catalog::fingerprint(work.old, &databases, work.jobs, work.cancel)?;
-    let inventory = catalog::inventory(work.old, &databases, work.jobs, work.cancel)?;
+/// The server is private, so nothing changes between the reading and the dump.
+fn dump_private(
+    work: &Dump<'_>,
+    known: Option<Portrait>,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Dumped> {
+    let Portrait { snapshot, likeness } = match known {
+        Some(portrait) => portrait,
+        None => catalog::portray(work.old, work.jobs, work.cancel)?,
+    };
     schema::dump(work, &snapshot, progress)?;
     Ok(Dumped {
         snapshot,
-        fingerprint,
-        inventory,
+        fingerprint: likeness.fingerprint,
+        inventory: likeness.inventory,
         repeated: 0,
         gave_way: 0,
     })

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Context, missing_server};
-use crate::catalog;
+use crate::catalog::{self, Portrait};
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::{ControlFile, control};
 use crate::plan::Plan;
@@ -11,6 +11,14 @@ use crate::server::{self, Endpoint, Postmaster, PostmasterSpec, Running};
 
 /// What old's control file was when this program last left it.
 const OLD_CONTROL: &str = "old-control.json";
+
+/// A private old server that is running already, and what was read through it.
+pub struct OldAtHand {
+    /// The server.
+    pub server: Postmaster,
+    /// What it serves.
+    pub portrait: Portrait,
+}
 
 /// A digest that shows any start, and the counters that tell a later state from an earlier one.
 #[derive(Serialize, Deserialize)]
@@ -52,6 +60,14 @@ impl Context<'_> {
             .ok_or_else(|| missing_server("old"))
     }
 
+    /// What has been read of old through the private server that is still running: nobody else
+    /// has been let in since.
+    pub fn take_portrait(&mut self) -> Option<Portrait> {
+        self.old_portrait
+            .take()
+            .filter(|_| self.old_server.is_some())
+    }
+
     fn start_old_privately(&self) -> Result<Postmaster> {
         let mut spec = PostmasterSpec::for_old(
             &self.old_installation(),
@@ -75,6 +91,7 @@ impl Context<'_> {
     /// alone, and only when what was read is stored: otherwise the next cutover would believe
     /// that it knows the catalog of a cluster nobody has looked at.
     pub fn stop_old_server(&mut self) -> Result<()> {
+        self.old_portrait = None;
         match self.old_server.take() {
             Some(server) => server.stop(),
             None => Ok(()),
