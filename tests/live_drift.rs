@@ -159,3 +159,51 @@ fn drift_ends_the_cutover_and_is_named() {
         }
     });
 }
+
+/// Rows of a materialized view that are too large for a page lie in its toast table.
+const LARGE_VIEW: &str = "
+    CREATE MATERIALIZED VIEW large AS
+        SELECT id, string_agg(md5(id::text || n), '') AS text
+        FROM elsewhere, generate_series(1, 400) n GROUP BY id;
+    CREATE UNIQUE INDEX large_id ON large (id)";
+
+#[test]
+fn a_refreshed_view_is_drift_unless_it_keeps_its_toast_table() {
+    as_server_user(
+        "a_refreshed_view_is_drift_unless_it_keeps_its_toast_table",
+        || {
+            let stock = stocked("old-13");
+            let server = stock.cluster.start();
+            server.sql("app", LARGE_VIEW);
+            server.stop();
+            let trip = Trip::new(&stock.cluster, "new-17", "link");
+            trip.prepare();
+            let changed = "UPDATE elsewhere SET id = id + 1000 WHERE id > 150";
+            let refresh = "REFRESH MATERIALIZED VIEW CONCURRENTLY large";
+            let wanted = work(&stock, "new-17", [changed, refresh].into_iter());
+            trip.cutover();
+            let cluster = trip.new_cluster();
+            let server = cluster.start();
+            demand_same_text(&wanted, &rows(&cluster, "new-17"));
+            server.sql(
+                "app",
+                "DO $$ BEGIN ASSERT (SELECT count(*) FROM large l WHERE id > 1000 AND text = \
+                 (SELECT string_agg(md5(l.id::text || n), '') FROM generate_series(1, 400) n)) \
+                 = 150; END $$",
+            );
+            server.stop();
+
+            let stock = stocked("old-13");
+            let server = stock.cluster.start();
+            server.sql("app", LARGE_VIEW);
+            server.stop();
+            let trip = Trip::new(&stock.cluster, "new-17", "link");
+            trip.prepare();
+            let refresh = "REFRESH MATERIALIZED VIEW large";
+            work(&stock, "new-17", [refresh].into_iter());
+            let named = "database app: materialized view public.large: changed: toast table, \
+                         which REFRESH MATERIALIZED VIEW made anew";
+            trip.run(&["cutover"]).refused(3, "PGM-6001", &[named]);
+        },
+    );
+}

@@ -14,6 +14,12 @@ const DEPTH: usize = 4;
 /// The words for what the catalogs keep of their own accord.
 const DEPENDENCIES: &[&str] = &["dependencies on roles or tablespaces", "dependencies"];
 
+const MATERIALIZED_VIEW: &str = "materialized view";
+
+/// What a refresh that is not CONCURRENTLY does to a view with large values.
+const REFRESHED: &str = "toast table, which REFRESH MATERIALIZED VIEW made anew and its rows \
+                         name by OID";
+
 /// One object that is not what it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
@@ -229,7 +235,7 @@ impl<'a> Comparison<'a> {
                 class: identity.class.to_string(),
                 oid: identity.oid,
                 object: self.label(identity),
-                what: without_followers(what),
+                what: self.explained(identity, without_followers(what)),
             })
             .collect()
     }
@@ -271,6 +277,23 @@ impl<'a> Comparison<'a> {
             was.map_or_else(String::new, |object| object.name.to_string()),
             other,
         )
+    }
+
+    /// Only a refresh gives a materialized view another toast table, and nobody who refreshes
+    /// one thinks of a change of the schema.
+    fn explained(&self, identity: &Identity, what: What) -> What {
+        let object = self.object(identity);
+        match what {
+            What::Changed(mut facets)
+                if object.is_some_and(|object| &*object.kind == MATERIALIZED_VIEW) =>
+            {
+                for facet in facets.iter_mut().filter(|facet| *facet == TOAST) {
+                    *facet = REFRESHED.to_owned();
+                }
+                What::Changed(facets)
+            }
+            other => other,
+        }
     }
 
     fn label(&self, identity: &Identity) -> String {

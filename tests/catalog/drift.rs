@@ -78,7 +78,10 @@ const STATEMENTS: &[(u32, &str, &[&str])] = &[
     (
         10,
         "REFRESH MATERIALIZED VIEW dear",
-        &["database shop: materialized view public.dear: changed: toast table"],
+        &[
+            "database shop: materialized view public.dear: changed: toast table, which REFRESH \
+             MATERIALIZED VIEW made anew and its rows name by OID",
+        ],
     ),
     (10, "CLUSTER item USING item_price; VACUUM FULL line", &[]),
     (
