@@ -36,7 +36,8 @@ impl Probe {
 fn tablespaces_inside(subject: &Subject<'_>) -> Result<Vec<Row>> {
     let data_dir = real(&subject.old.data_dir)?;
     let mut rows = Vec::new();
-    for tablespace in &subject.snapshot.tablespaces {
+    let tablespaces = subject.snapshot.iter().flat_map(|s| &s.tablespaces);
+    for tablespace in tablespaces {
         // The location of one made in place is relative to the data directory.
         let location = real(&data_dir.join(&tablespace.location))?;
         if location.starts_with(&data_dir) {

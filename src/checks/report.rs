@@ -44,8 +44,14 @@ pub struct Report {
 impl Report {
     /// Whether the upgrade must not go on; what could not be checked counts as a blocker.
     pub fn blocks(&self) -> bool {
-        let blocker = |finding: &Finding| finding.severity == Severity::Blocker;
-        !self.not_made.is_empty() || self.findings.iter().any(blocker)
+        !self.not_made.is_empty() || self.findings.iter().any(Finding::blocks)
+    }
+}
+
+impl Finding {
+    /// Whether the upgrade would fail because of it.
+    pub fn blocks(&self) -> bool {
+        self.severity == Severity::Blocker
     }
 }
 

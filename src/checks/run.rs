@@ -21,8 +21,9 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Subject<'a> {
     /// The old server.
     pub old: &'a Endpoint,
-    /// What it holds.
-    pub snapshot: &'a Snapshot,
+    /// What it holds; none where that could not be read, and then only the shared catalogs
+    /// are asked: what they say may be the reason.
+    pub snapshot: Option<&'a Snapshot>,
     /// The version of new.
     pub new_version: MajorVersion,
     /// How many sessions may be used at a time.
@@ -40,27 +41,14 @@ pub struct Subject<'a> {
 ///
 /// Only where the operator asked to stop, or no database can be connected to.
 pub fn run(checks: &[Check], subject: &Subject<'_>) -> Result<Report> {
-    let old = subject.snapshot.major();
+    let (old, new) = (subject.old.major, subject.new_version);
     let applies = |check: &&Check| {
-        check.applies.old.contains(old) && check.applies.new.contains(subject.new_version)
+        check.applies.old.contains(old)
+            && check.applies.new.contains(new)
+            && (subject.snapshot.is_some() || check.scope == Scope::Cluster)
     };
     let (wanted, others): (Vec<&Check>, Vec<&Check>) = checks.iter().partition(applies);
-    let databases = subject.snapshot.connectable();
-    let first = front_door(&databases)?;
-    let of = |scope| move |check: &&Check| check.scope == scope;
-
-    let mut answers: Vec<(&Check, Answer)> = Vec::new();
-    for check in wanted.iter().copied().filter(of(Scope::Host)) {
-        answers.push((check, host(check, subject)));
-    }
-    let cluster: Vec<&Check> = wanted.iter().copied().filter(of(Scope::Cluster)).collect();
-    answers.extend(ask_everywhere(&cluster, &[first], subject)?);
-    let each: Vec<&Check> = wanted
-        .iter()
-        .copied()
-        .filter(of(Scope::EachDatabase))
-        .collect();
-    answers.extend(ask_everywhere(&each, &databases, subject)?);
+    let answers = ask_all(&wanted, subject)?;
 
     let mut report = Report {
         skipped: others.iter().map(|check| check.id.clone()).collect(),
@@ -74,6 +62,26 @@ pub fn run(checks: &[Check], subject: &Subject<'_>) -> Result<Report> {
         report.made += usize::from(!failed);
     }
     Ok(report)
+}
+
+fn ask_all<'c>(wanted: &[&'c Check], subject: &Subject<'_>) -> Result<Vec<(&'c Check, Answer)>> {
+    let of = |scope| {
+        let checks = wanted.iter().copied();
+        checks.filter(move |check: &&Check| check.scope == scope)
+    };
+    let databases = match subject.snapshot {
+        Some(snapshot) => snapshot.connectable(),
+        None => some_door(subject.old),
+    };
+    let first = front_door(&databases)?;
+    let mut answers: Vec<(&Check, Answer)> = of(Scope::Host)
+        .map(|check| (check, host(check, subject)))
+        .collect();
+    let cluster: Vec<&Check> = of(Scope::Cluster).collect();
+    answers.extend(ask_everywhere(&cluster, &[first], subject)?);
+    let each: Vec<&Check> = of(Scope::EachDatabase).collect();
+    answers.extend(ask_everywhere(&each, &databases, subject)?);
+    Ok(answers)
 }
 
 /// What a check found in one place.
@@ -116,6 +124,13 @@ fn not_made(check: &Check, database: Option<&str>, cause: &Error) -> Error {
         }
     }
     error
+}
+
+/// A database one can connect to, where no list of them could be had.
+fn some_door(old: &Endpoint) -> Vec<String> {
+    let usual = ["postgres", "template1"].into_iter();
+    let mut open = usual.filter(|name| old.connect(name).is_ok());
+    open.next().map(str::to_owned).into_iter().collect()
 }
 
 /// The database for questions about the whole cluster.

@@ -8,7 +8,7 @@ use super::run::Run;
 use crate::catalog::{self, Likeness, Snapshot};
 use crate::checks::{self, Subject};
 use crate::disk::Lock;
-use crate::error::{Code, Error, Remedy, Result};
+use crate::error::{Code, Error, Family, Remedy, Result};
 use crate::event::{ClusterFacts, EventKind, Found, Severity, Sink};
 use crate::pg::DataDir;
 use crate::pg::amount::{counted, size};
@@ -127,8 +127,20 @@ fn examine(
     let old: &Endpoint = serving
         .or(private.as_deref())
         .ok_or_else(|| Error::new(Code::Internal, "nothing serves the old cluster"))?;
-    let jobs = jobs(arguments);
-    let (snapshot, likeness) = read(old, jobs, &run.cancel, purpose)?;
+    let ask = |snapshot: Option<&Snapshot>| {
+        let subject = Subject {
+            old,
+            snapshot,
+            new_version: surveyed.new_installation.version.major,
+            jobs: jobs(arguments),
+            cancel: &run.cancel,
+        };
+        let report = checks::run(&checks::all()?, &subject)?;
+        tell(run, &report, started);
+        Ok(report)
+    };
+    let (snapshot, likeness) = read(old, jobs(arguments), &run.cancel, purpose)
+        .map_err(|error| explained(error, || ask(None)))?;
     introduce(run, &surveyed, &snapshot);
     let mut blocked = made_by_install_user(&snapshot, &surveyed.user).err();
     let relations = snapshot
@@ -146,27 +158,16 @@ fn examine(
         blocked = Some(one_error(run, space));
     }
     if !old.private
-        && let Some(error) = checks::lock_table(old, &snapshot, jobs)?
+        && let Some(error) = checks::lock_table(old, &snapshot, jobs(arguments))?
     {
         blocked = Some(error);
     }
-    let report = checks::run(
-        &checks::all()?,
-        &Subject {
-            old,
-            snapshot: &snapshot,
-            new_version: surveyed.new_installation.version.major,
-            jobs,
-            cancel: &run.cancel,
-        },
-    )?;
-    tell(run, &report, started);
+    let report = ask(Some(&snapshot))?;
     if let Some(error) = blocked {
         return Err(error);
     }
     if report.blocks() {
-        return Err(Error::new(Code::Blocked, "something blocks the upgrade")
-            .remedy(Remedy::manual("each finding above names its remedy")));
+        return Err(something_blocks());
     }
     Ok(Examined {
         surveyed,
@@ -190,6 +191,23 @@ fn read(
     }
     let portrait = catalog::portray(old, jobs, cancel)?;
     Ok((portrait.snapshot, Some(portrait.likeness)))
+}
+
+fn something_blocks() -> Error {
+    Error::new(Code::Blocked, "something blocks the upgrade")
+        .remedy(Remedy::manual("each finding above names its remedy"))
+}
+
+/// Why a catalog could not be read: a finding tells it better than the failure, where there is
+/// one.
+fn explained(error: Error, ask: impl FnOnce() -> Result<checks::Report>) -> Error {
+    if error.code().family() == Family::Signal {
+        return error;
+    }
+    match ask() {
+        Ok(report) if report.findings.iter().any(checks::Finding::blocks) => something_blocks(),
+        Ok(_) | Err(_) => error,
+    }
 }
 
 /// How many things are done at once.
