@@ -2,8 +2,9 @@
 //!
 //! A check says what it looks for, why that matters and what to do about it. [`run`] makes all
 //! that apply to a pair of versions and stops at no finding: the operator learns everything at
-//! once. The examples in the files are carried out by the tests on real servers, remedies
-//! included.
+//! once. What only the new version can answer is tried in a throw-away cluster of it, which is
+//! made when the first such question comes up. The examples in the files are carried out by the
+//! tests on real servers, remedies included.
 
 mod check;
 mod file;
@@ -13,6 +14,7 @@ mod range;
 mod report;
 mod run;
 mod template;
+mod trial;
 
 pub use check::{Applies, Check, Question, RemedyKind, RemedySpec, Scope, Severity};
 pub use file::{Example, Statement, all, parse};
@@ -22,3 +24,4 @@ pub use range::VersionRange;
 pub use report::{Finding, Report};
 pub use run::{Subject, run};
 pub use template::Template;
+pub use trial::{NewVersion, Trials};

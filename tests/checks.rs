@@ -10,7 +10,9 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use pg_migrator::catalog::{self, Snapshot};
-use pg_migrator::checks::{self, Check, Example, RemedyKind, Report, Statement, Subject};
+use pg_migrator::checks::{
+    self, Check, Example, NewVersion, RemedyKind, Report, Statement, Subject, Trials,
+};
 use pg_migrator::error::{Code, Remedy};
 use pg_migrator::pg::MajorVersion;
 use pg_migrator::server::{Cancel, Installation, Postmaster, PostmasterSpec, Side};
@@ -25,14 +27,22 @@ struct Bench {
     spec: PostmasterSpec,
     server: Option<Postmaster>,
     cancel: Cancel,
+    new: Trials,
     /// Goes last, when its servers have ended.
-    _cluster: Cluster,
+    cluster: Cluster,
 }
 
 impl Bench {
     fn create(version: MajorVersion) -> Self {
         let cluster = support::cluster(&format!("old-{version}"), &[]);
         let installation = Installation::find(Side::Old, &cluster.bindir).unwrap();
+        let new = format!("new-{}", MajorVersion::NEWEST_NEW);
+        let new = Trials::new(NewVersion {
+            installation: Installation::find(Side::New, &support::bindir(&new)).unwrap(),
+            options: Vec::new(),
+            socket_parent: None,
+            logs: cluster.scratch().to_owned(),
+        });
         let datadir = cluster.datadir();
         let log = cluster.scratch().join("private.log");
         let mut spec = PostmasterSpec::for_old(&installation, &datadir, INSTALL_USER, &log, None);
@@ -54,7 +64,8 @@ impl Bench {
             spec,
             server,
             cancel,
-            _cluster: cluster,
+            new,
+            cluster,
         };
         let made = bench.execute("postgres", &format!("CREATE DATABASE {SCRATCH}"));
         made.unwrap();
@@ -110,7 +121,7 @@ impl Bench {
         Subject {
             old: self.server(),
             snapshot,
-            new_version: MajorVersion::NEWEST_NEW,
+            new: &self.new,
             jobs,
             cancel: &self.cancel,
         }
@@ -321,6 +332,50 @@ fn what_cannot_be_checked_is_reported_and_hides_nothing() {
                 .request(nix::sys::signal::Signal::SIGINT as i32);
             let stopped = checks::run(&checks, &subject).unwrap_err();
             assert_eq!(stopped.code(), Code::Interrupted);
+        },
+    );
+}
+
+/// Extensions many clusters have, all of which the installation of new has, too.
+const COMMON_EXTENSIONS: [&str; 12] = [
+    "btree_gin",
+    "btree_gist",
+    "citext",
+    "cube",
+    "dblink",
+    "earthdistance",
+    "hstore",
+    "intarray",
+    "ltree",
+    "pg_trgm",
+    "postgres_fdw",
+    "tablefunc",
+];
+
+#[test]
+fn the_new_version_is_asked_once_and_only_where_there_is_something_to_ask() {
+    as_server_user(
+        "the_new_version_is_asked_once_and_only_where_there_is_something_to_ask",
+        || {
+            let bench = Bench::create(MajorVersion(17));
+            let checks = checks::all().unwrap();
+            let log = |name: &str| bench.cluster.scratch().join(name);
+
+            bench.expect_clean(&checks).unwrap();
+            assert!(!log("throw-away-initdb.log").exists());
+
+            for database in ["postgres", SCRATCH] {
+                for extension in COMMON_EXTENSIONS {
+                    let made = bench.execute(database, &format!("CREATE EXTENSION {extension}"));
+                    made.unwrap();
+                }
+            }
+            bench.expect_clean(&checks).unwrap();
+            let made = std::fs::read_to_string(log("throw-away-server.log")).unwrap();
+            assert_eq!(made.matches("starting PostgreSQL 18").count(), 1, "{made}");
+            bench.expect_clean(&checks).unwrap();
+            let again = std::fs::read_to_string(log("throw-away-server.log")).unwrap();
+            assert_eq!(again.matches("starting PostgreSQL").count(), 1, "{again}");
         },
     );
 }

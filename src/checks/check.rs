@@ -29,6 +29,10 @@ pub struct Check {
     pub remedy: RemedySpec,
     /// How findings are found.
     pub question: Question,
+    /// SQL for a throw-away cluster of the new version: what works there is not a finding.
+    ///
+    /// Why the new server refused it is known as `reason`.
+    pub trial: Option<Template>,
     /// Cases the tests carry out on real servers.
     pub examples: Vec<Example>,
 }
@@ -91,6 +95,10 @@ pub enum Question {
     Probe(Probe),
 }
 
+/// What is known of a finding although the question does not say it.
+const IMPLIED_DATABASE: &str = "database";
+pub(super) const REASON: &str = "reason";
+
 impl Check {
     /// What `explain` prints: why it matters, what is asked, what can be done.
     pub fn explanation(&self) -> String {
@@ -103,8 +111,14 @@ impl Check {
             RemedyKind::Command => "remedy (command)",
             RemedyKind::Manual => "remedy",
         };
+        let tried = self.trial.as_ref().map_or_else(String::new, |trial| {
+            format!(
+                "\n\ntried in a throw-away new cluster:\n{}",
+                trial.to_string().trim()
+            )
+        });
         format!(
-            "{} ({})\n\n{}\n\nasked:\n{asked}\n\n{remedy}:\n{}\n",
+            "{} ({})\n\n{}\n\nasked:\n{asked}{tried}\n\n{remedy}:\n{}\n",
             self.id,
             self.severity,
             self.why.trim(),
@@ -114,30 +128,39 @@ impl Check {
 
     /// What is wrong with it, if anything is.
     pub(super) fn problem(&self, raw: &[String]) -> Option<String> {
-        let implied = self.scope == Scope::EachDatabase;
-        if implied && self.columns.iter().any(|column| column == "database") {
+        let by_scope = (self.scope == Scope::EachDatabase).then_some(IMPLIED_DATABASE);
+        if by_scope.is_some() && self.columns.iter().any(|c| c == IMPLIED_DATABASE) {
             return Some("the column database is implied by the scope".to_owned());
         }
+        let by_trial = self.trial.as_ref().map(|_| REASON);
+        if by_trial.is_some() && self.columns.iter().any(|c| c == REASON) {
+            return Some("the column reason is implied by the trial".to_owned());
+        }
+        let implied: Vec<&str> = by_scope.into_iter().chain(by_trial).collect();
         if let Some(column) = raw.iter().find(|column| !self.columns.contains(column)) {
             return Some(format!("raw names {column}, which is not a column"));
         }
         if matches!(self.question, Question::Query(_)) == (self.scope == Scope::Host) {
             return Some("a probe, and nothing else, asks the host".to_owned());
         }
+        let prose = Some((&[Form::Plain][..], &self.columns[..]));
+        let sql = Some((&[Form::Ident, Form::Literal][..], raw));
         let remedy = match self.remedy.kind {
-            RemedyKind::Sql => Some((&[Form::Ident, Form::Literal][..], raw)),
+            RemedyKind::Sql => sql,
             RemedyKind::Command => Some((&[Form::Shell][..], &[][..])),
             RemedyKind::Manual => None,
         };
-        let prose = Some((&[Form::Plain][..], &self.columns[..]));
         let texts = [
-            ("finding", Some(&self.finding), prose),
-            ("remedy", Some(&self.remedy.text), remedy),
-            ("otherwise", self.remedy.otherwise.as_ref(), None),
+            ("finding", Some(&self.finding), prose, &implied[..]),
+            ("remedy", Some(&self.remedy.text), remedy, &implied),
+            ("otherwise", self.remedy.otherwise.as_ref(), None, &implied),
+            ("trial", self.trial.as_ref(), sql, &[]),
         ];
         texts
             .into_iter()
-            .find_map(|(name, text, forms)| Some((name, self.misuse(text?, implied, forms)?)))
+            .find_map(|(name, text, forms, implied)| {
+                Some((name, self.misuse(text?, implied, forms)?))
+            })
             .map(|(name, problem)| format!("{name}: {problem}"))
     }
 
@@ -145,11 +168,11 @@ impl Check {
     fn misuse(
         &self,
         text: &Template,
-        database_implied: bool,
+        implied: &[&str],
         forms: Option<(&[Form], &[String])>,
     ) -> Option<String> {
         text.columns().find_map(|(name, form)| {
-            let implied = database_implied && name == "database";
+            let implied = implied.contains(&name);
             let declared = self.columns.iter().any(|column| column == name);
             if !declared && !implied {
                 return Some(format!("{{{name}}} is not a column"));

@@ -66,6 +66,8 @@ struct File {
     /// A query for the OIDs of types no table may store.
     stored_type: Option<String>,
     probe: Option<String>,
+    /// What is tried in a new cluster with each row.
+    trial: Option<String>,
     remedy: RemedyFile,
     #[serde(rename = "example")]
     examples: Vec<Example>,
@@ -150,6 +152,7 @@ impl File {
                 destructive: self.remedy.destructive,
             },
             question,
+            trial: self.trial.as_deref().map(Template::parse).transpose()?,
             examples: self.examples,
         })
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::check::{Check, RemedyKind, Scope, Severity};
+use super::check::{Check, REASON, RemedyKind, Scope, Severity};
 use super::probe::Row;
 use super::template::Use;
 use crate::error::{Code, Error, Remedy, Result};
@@ -56,11 +56,27 @@ impl Finding {
 }
 
 impl Check {
+    /// What is to be tried with a row in the new version, if anything is.
+    pub(super) fn attempt(&self, row: &Row) -> Result<Option<String>> {
+        let Some(trial) = &self.trial else {
+            return Ok(None);
+        };
+        let value = |name: &str| {
+            let at = self.columns.iter().position(|column| column == name)?;
+            row.get(at)?.as_deref()
+        };
+        let sql = trial.render(Use::Code, value);
+        sql.map(Some).map_err(|column| self.without(&column))
+    }
+
     /// Puts a finding into words.
     ///
-    /// `session` is the database the question was asked in; none for the host.
+    /// `session` is the database the question was asked in; none for the host. A row that was
+    /// tried has the reason behind its columns.
     pub(super) fn finding(&self, row: Row, session: Option<&str>) -> Result<Finding> {
+        let reason = self.trial.as_ref().map(|_| REASON.to_owned());
         let mut columns: BTreeMap<String, String> = (self.columns.iter().cloned())
+            .chain(reason)
             .zip(row)
             .filter_map(|(name, value)| Some((name, value?)))
             .collect();

@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::check::{Check, Question, Scope};
 use super::probe::Row;
 use super::report::Report;
+use super::trial::Trials;
 use crate::catalog::Snapshot;
 use crate::error::{Code, Error, Family, Result};
-use crate::pg::{MajorVersion, quote};
+use crate::pg::quote;
 use crate::server::{Cancel, Client, Endpoint, in_each_database};
 
 /// How long one question may take in one database.
@@ -24,8 +25,8 @@ pub struct Subject<'a> {
     /// What it holds; none where that could not be read, and then only the shared catalogs
     /// are asked: what they say may be the reason.
     pub snapshot: Option<&'a Snapshot>,
-    /// The version of new.
-    pub new_version: MajorVersion,
+    /// The new version, also for what only its own server can answer.
+    pub new: &'a Trials,
     /// How many sessions may be used at a time.
     pub jobs: usize,
     /// The wish to stop.
@@ -41,14 +42,15 @@ pub struct Subject<'a> {
 ///
 /// Only where the operator asked to stop, or no database can be connected to.
 pub fn run(checks: &[Check], subject: &Subject<'_>) -> Result<Report> {
-    let (old, new) = (subject.old.major, subject.new_version);
+    let (old, new) = (subject.old.major, subject.new.major());
     let applies = |check: &&Check| {
         check.applies.old.contains(old)
             && check.applies.new.contains(new)
             && (subject.snapshot.is_some() || check.scope == Scope::Cluster)
     };
     let (wanted, others): (Vec<&Check>, Vec<&Check>) = checks.iter().partition(applies);
-    let answers = ask_all(&wanted, subject)?;
+    let mut answers = ask_all(&wanted, subject)?;
+    try_in_new(&mut answers, subject)?;
 
     let mut report = Report {
         skipped: others.iter().map(|check| check.id.clone()).collect(),
@@ -82,6 +84,33 @@ fn ask_all<'c>(wanted: &[&'c Check], subject: &Subject<'_>) -> Result<Vec<(&'c C
     let each: Vec<&Check> = of(Scope::EachDatabase).collect();
     answers.extend(ask_everywhere(&each, &databases, subject)?);
     Ok(answers)
+}
+
+/// Takes away what the new version does not refuse, and adds its reason to the rest.
+fn try_in_new(answers: &mut [(&Check, Answer)], subject: &Subject<'_>) -> Result<()> {
+    for (check, answer) in answers {
+        let Ok(rows) = &mut answer.rows else { continue };
+        let refused = refused(check, std::mem::take(rows), subject);
+        match refused {
+            Err(error) if stops(&error) => return Err(error),
+            refused => answer.rows = refused,
+        }
+    }
+    Ok(())
+}
+
+fn refused(check: &Check, rows: Vec<Row>, subject: &Subject<'_>) -> Result<Vec<Row>> {
+    let mut left = Vec::with_capacity(rows.len());
+    for mut row in rows {
+        if let Some(sql) = check.attempt(&row)? {
+            match subject.new.refusal(&sql, subject.cancel)? {
+                Some(reason) => row.push(Some(reason)),
+                None => continue,
+            }
+        }
+        left.push(row);
+    }
+    Ok(left)
 }
 
 /// What a check found in one place.

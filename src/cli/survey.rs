@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::args::{Clusters, Global, words};
 use super::run::Run;
 use crate::catalog::{self, Likeness, Snapshot};
-use crate::checks::{self, Subject};
+use crate::checks::{self, NewVersion, Subject, Trials};
 use crate::disk::Lock;
 use crate::error::{Code, Error, Family, Remedy, Result};
 use crate::event::{ClusterFacts, EventKind, Found, Severity, Sink};
@@ -127,11 +127,17 @@ fn examine(
     let old: &Endpoint = serving
         .or(private.as_deref())
         .ok_or_else(|| Error::new(Code::Internal, "nothing serves the old cluster"))?;
+    let new = Trials::new(NewVersion {
+        installation: surveyed.new_installation.clone(),
+        options: words(&arguments.new_options),
+        socket_parent: arguments.socketdir.clone(),
+        logs: logs.to_owned(),
+    });
     let ask = |snapshot: Option<&Snapshot>| {
         let subject = Subject {
             old,
             snapshot,
-            new_version: surveyed.new_installation.version.major,
+            new: &new,
             jobs: jobs(arguments),
             cancel: &run.cancel,
         };

@@ -1,0 +1,201 @@
+//! Asking the new version itself, in a throw-away cluster.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::error::{Code, Error, Result};
+use crate::pg::{DataDir, MajorVersion};
+use crate::server::initdb::LocaleProvider;
+use crate::server::{Cancel, Client, Initdb, Installation, Postmaster, PostmasterSpec};
+
+/// The role and the database of the throw-away cluster.
+const POSTGRES: &str = "postgres";
+
+/// How long a trial may take.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long a server takes at most to serve again when one of its sessions has crashed.
+const CRASH_LIMIT: Duration = Duration::from_secs(60);
+
+/// The new version, and how its servers are started.
+#[derive(Debug, Clone)]
+pub struct NewVersion {
+    /// Its programs.
+    pub installation: Installation,
+    /// Arguments for its servers: they may name a library or the path to it.
+    pub options: Vec<String>,
+    /// Where to make the directory of a socket, instead of among temporary files.
+    pub socket_parent: Option<PathBuf>,
+    /// Where to put logs.
+    pub logs: PathBuf,
+}
+
+/// The new version as one that can be asked.
+///
+/// The cluster for it is made with the first question, because it takes about as long as all
+/// checks together, and goes with this value.
+#[derive(Debug)]
+pub struct Trials {
+    new: NewVersion,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    cluster: Option<Result<ThrowAway>>,
+    refusals: HashMap<String, Option<String>>,
+}
+
+impl Trials {
+    /// Nothing is made yet.
+    pub fn new(new: NewVersion) -> Self {
+        Self {
+            new,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The major version that is asked.
+    pub fn major(&self) -> MajorVersion {
+        self.new.installation.version.major
+    }
+
+    /// Why the new version refuses these statements; none if it does not.
+    ///
+    /// Nothing they make stays, so one trial knows nothing of another.
+    ///
+    /// # Errors
+    ///
+    /// Where no cluster can be made, each time with the first reason; a requested stop.
+    pub(super) fn refusal(&self, sql: &str, cancel: &Cancel) -> Result<Option<String>> {
+        cancel.check()?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = state.refusals.get(sql) {
+            return Ok(known.clone());
+        }
+        let make = || ThrowAway::make(&self.new, cancel);
+        let refusal = match state.cluster.get_or_insert_with(make) {
+            Ok(cluster) => cluster.refusal(sql)?,
+            Err(error) => return Err(error.clone()),
+        };
+        state.refusals.insert(sql.to_owned(), refusal.clone());
+        Ok(refusal)
+    }
+}
+
+/// A new cluster in a temporary directory, and a session in it.
+struct ThrowAway {
+    // In this order they end: session, server, files.
+    client: Client,
+    server: Postmaster,
+    _place: TempDir,
+}
+
+impl fmt::Debug for ThrowAway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("ThrowAway");
+        shown.field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+impl ThrowAway {
+    fn make(new: &NewVersion, cancel: &Cancel) -> Result<Self> {
+        let place = tempfile::Builder::new().prefix("pgm-new.").tempdir();
+        let place = place.map_err(|error| {
+            let parent = std::env::temp_dir();
+            Error::io(Code::NotWritable, "make a directory in", &parent, &error)
+        })?;
+        let data_dir = place.path().join("data");
+        initdb(&data_dir).run(
+            &new.installation,
+            &new.logs.join("throw-away-initdb.log"),
+            cancel,
+        )?;
+        let data_dir = DataDir {
+            config_dir: data_dir.clone(),
+            path: data_dir,
+            major: new.installation.version.major,
+        };
+        let log = new.logs.join("throw-away-server.log");
+        let mut spec =
+            PostmasterSpec::for_new(&new.installation, &data_dir, POSTGRES, &log, false, 64);
+        // In that mode nothing can be made without naming its OID first.
+        spec.binary_upgrade = false;
+        spec.set("shared_buffers", "16MB");
+        spec.extra.clone_from(&new.options);
+        spec.socket_parent.clone_from(&new.socket_parent);
+        let server = Postmaster::start(&spec, cancel)?;
+        let client = server.connect(POSTGRES)?;
+        Ok(Self {
+            client,
+            server,
+            _place: place,
+        })
+    }
+
+    fn refusal(&mut self, sql: &str) -> Result<Option<String>> {
+        let timeout = STATEMENT_TIMEOUT.as_millis();
+        self.client
+            .run_script(&format!("BEGIN; SET LOCAL statement_timeout = {timeout}"))?;
+        let tried = self.client.run_script(sql);
+        let undone = self.client.run_script("ROLLBACK");
+        match (tried, undone) {
+            (Ok(()), undone) => undone.map(|()| None),
+            (Err(error), Ok(())) => Ok(Some(reason(&error))),
+            (Err(_), Err(_)) => {
+                self.connect_again()?;
+                Ok(Some("its server crashed over it".to_owned()))
+            }
+        }
+    }
+
+    /// What is tried may be a library that takes the server down.
+    fn connect_again(&mut self) -> Result<()> {
+        let asked = std::time::Instant::now();
+        loop {
+            match self.server.connect(POSTGRES) {
+                Ok(client) => {
+                    self.client = client;
+                    return Ok(());
+                }
+                Err(error) if asked.elapsed() > CRASH_LIMIT => return Err(error),
+                Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
+    }
+}
+
+/// What the server said, without what this program says around it.
+fn reason(error: &Error) -> String {
+    let said = error.facts().iter().find(|(name, _)| name == "message");
+    said.map_or_else(|| error.message().to_owned(), |(_, text)| text.clone())
+}
+
+/// The smallest of clusters: what is asked of it depends on no locale.
+fn initdb(data_dir: &Path) -> Initdb<'_> {
+    Initdb {
+        data_dir,
+        wal_dir: None,
+        user: POSTGRES,
+        encoding: "UTF8",
+        provider: LocaleProvider::Libc,
+        collate: "C",
+        ctype: "C",
+        lc_messages: "C",
+        lc_monetary: "C",
+        lc_numeric: "C",
+        lc_time: "C",
+        text_search_config: Some("simple"),
+        data_checksums: false,
+        wal_segment_size: 1 << 20,
+        group_access: false,
+        auth_local: "peer",
+        auth_host: "scram-sha-256",
+        sync: false,
+    }
+}
