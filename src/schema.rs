@@ -7,6 +7,7 @@
 
 mod archive;
 mod dump;
+mod everybody;
 mod freeze;
 mod frozen;
 mod horizons;
@@ -17,6 +18,7 @@ mod watch;
 
 pub use archive::{Contents, Entry, parse};
 pub use dump::{Dump, DumpFiles, dump};
+pub use everybody::{Refused, set_for_everybody, settings_of_everybody};
 pub use freeze::{begin_horizons, freeze};
 pub use frozen::{Unfrozen, scan};
 pub use horizons::{Mended, mend};

@@ -154,6 +154,7 @@ fn is_ours(name: &str) -> bool {
         "new-identity.json",
         "fingerprint.json",
         "inventory.json",
+        "everybody.json",
         "released-control.json",
     ];
     let plain = name

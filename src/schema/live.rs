@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::dump::{Dump, dump_database, dump_globals};
+use super::everybody::settings_of_everybody;
 use crate::catalog::{self, Database, Fingerprint, FingerprintQuery, Inventory, Objects, Snapshot};
 use crate::error::{Code, Error, Remedy, Result};
 use crate::server::{Cancel, Client, Endpoint};
@@ -31,6 +32,8 @@ const NAMED: usize = 20;
 pub struct Dumped {
     /// The catalog, each database as its dump saw it.
     pub snapshot: Snapshot,
+    /// The settings of all roles together, which no dump holds.
+    pub everybody: Vec<String>,
     /// The fingerprint, taken in the transactions the dumps were made in.
     pub fingerprint: Fingerprint,
     /// The same, object by object.
@@ -117,6 +120,7 @@ struct Part {
 struct Shared {
     query: FingerprintQuery,
     snapshot: Snapshot,
+    everybody: Vec<String>,
     hashes: BTreeMap<String, String>,
     objects: Objects,
 }
@@ -129,9 +133,11 @@ impl Shared {
         let hashes = query.cluster(&mut client)?;
         let objects = query.objects_of_cluster(&mut client)?;
         let snapshot = catalog::read_shared(&mut client)?;
+        let everybody = settings_of_everybody(&mut client)?;
         Ok(Self {
             query,
             snapshot,
+            everybody,
             hashes,
             objects,
         })
@@ -168,6 +174,7 @@ fn assemble(
     }
     Dumped {
         snapshot,
+        everybody: shared.everybody,
         fingerprint,
         inventory: Inventory {
             cluster: shared.objects,

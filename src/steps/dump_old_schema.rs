@@ -15,6 +15,8 @@ use crate::schema::{self, Dump, Dumped};
 pub const FINGERPRINT: &str = "fingerprint.json";
 /// The same, object by object.
 pub const INVENTORY: &str = "inventory.json";
+/// The settings of all roles together, which the dump does not hold.
+pub(super) const EVERYBODY: &str = "everybody.json";
 /// The directory of the dump.
 const DUMP: &str = "dump";
 
@@ -56,6 +58,7 @@ impl Step for DumpOldSchema {
         } else {
             schema::dump_live(&work, &progress)?
         };
+        cx.save(EVERYBODY, &dumped.everybody)?;
         cx.save_old_snapshot(&dumped.snapshot)?;
         cx.save(FINGERPRINT, &dumped.fingerprint)?;
         cx.save(INVENTORY, &dumped.inventory)?;
@@ -80,9 +83,11 @@ fn dump_private(
         Some(portrait) => portrait,
         None => catalog::portray(work.old, work.jobs, work.cancel)?,
     };
+    let everybody = schema::settings_of_everybody(&mut catalog::connect(work.old)?)?;
     schema::dump(work, &snapshot, progress)?;
     Ok(Dumped {
         snapshot,
+        everybody,
         fingerprint: likeness.fingerprint,
         inventory: likeness.inventory,
         repeated: 0,

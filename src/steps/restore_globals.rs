@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::dump_old_schema::EVERYBODY;
 use super::{Context, Phase, Step};
 use crate::disk::Area;
 use crate::error::{Code, Error, Remedy, Result};
@@ -45,6 +46,13 @@ impl Step for RestoreGlobals {
         let cancel = cx.cancel;
         let server = cx.new_server(false)?;
         schema::restore_globals(server, &installation, &files, &logs, cancel)?;
+        let everybody: Vec<String> = cx.load(EVERYBODY)?;
+        for refused in schema::set_for_everybody(cx.new_server(false)?, &everybody)? {
+            cx.warn(format!(
+                "ALTER ROLE ALL SET {}: new does not take it and works without: {}",
+                refused.setting, refused.reason
+            ));
+        }
         let tablespaces = match cx.plan.old.tablespaces.len() {
             0 => "no tablespaces".to_owned(),
             some => counted(some as u64, "tablespace"),
