@@ -440,3 +440,16 @@ fn command_lines_that_are_wrong() {
     explained.demand(0);
     assert!(explained.stdout.contains("--discard-new-writes"));
 }
+
+/// It would stop half way, after everything slow.
+#[test]
+fn an_upgrade_about_which_nobody_can_be_asked() {
+    as_server_user("an_upgrade_about_which_nobody_can_be_asked", || {
+        let input = Input::new();
+        let before = input.before();
+        let ran = input.trip.run_first(&["upgrade"]);
+        ran.refused(4, "PGM-2007", &["nobody can be asked", "give --yes"]);
+        demand_standing(&ran);
+        tree::demand_same("an upgrade without a yes", &before, &input.before());
+    });
+}
