@@ -5,6 +5,7 @@
 // A test says what went wrong by failing there.
 #![allow(clippy::unwrap_used)]
 
+mod shown;
 mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
