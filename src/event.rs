@@ -201,6 +201,15 @@ pub enum EventKind {
         /// The sentence.
         text: String,
     },
+    /// How long the cutover will keep service down, as far as can be known before.
+    DowntimeEstimated {
+        /// In the ordinary case.
+        seconds: f64,
+        /// What that time goes into, in order.
+        parts: Vec<DowntimePart>,
+        /// What is added where the catalogs of old change after they were read.
+        again_seconds: f64,
+    },
     /// The journal has a new standing.
     Standing {
         /// Which.

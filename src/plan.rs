@@ -3,6 +3,7 @@
 //! A [`Plan`] is made before anything changes and stored in the state directory; every later
 //! command of the same migration reads it back instead of deciding again.
 
+mod downtime;
 mod filemap;
 mod mode;
 mod remaining;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use downtime::{Downtime, Load, downtime};
 pub use filemap::{FileMap, Folder, Pair, Places};
 pub use mode::Mode;
 pub use remaining::{Task, remaining, start_command};

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::Uid;
 
+pub use inventory::relation_files;
 pub use old::not_shut_down;
 pub use space::space_problems;
 

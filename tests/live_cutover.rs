@@ -8,6 +8,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::Value;
 use support::as_server_user;
 use support::shop::{COUNT, QUIET, Shop};
 
@@ -30,6 +31,7 @@ fn in_the_ordinary_case_no_server_is_started_in_between() {
                     shop.said("confirm-catalog")
                         .starts_with("nothing changed in")
                 );
+                demand_estimated(&shop.trip.events());
                 let end = shop.end();
                 let down = end["downtime_seconds"].as_f64().unwrap();
                 let parts: f64 = end["downtime_parts"]
@@ -45,6 +47,26 @@ fn in_the_ordinary_case_no_server_is_started_in_between() {
             }
         },
     );
+}
+
+/// By prepare and by the cutover, before they change who serves.
+fn demand_estimated(events: &[Value]) {
+    let at = |name: &str| events.iter().position(|event| event["event"] == name);
+    let estimates: Vec<&Value> = events
+        .iter()
+        .filter(|event| event["event"] == "downtime_estimated")
+        .collect();
+    assert_eq!(estimates.len(), 2);
+    for estimate in estimates {
+        let seconds = estimate["seconds"].as_f64().unwrap();
+        assert!((0.3..5.0).contains(&seconds), "{estimate}");
+        assert_eq!(estimate["parts"][0]["what"], "stop-old-server");
+        assert!(estimate["again_seconds"].as_f64().unwrap() > 0.0);
+    }
+    let stop = events
+        .iter()
+        .position(|event| event["step"] == "stop-old-server" && event["event"] == "step_started");
+    assert!(at("downtime_estimated") < stop);
 }
 
 /// Every row whose commit was acknowledged is there, whatever the moment old was stopped.

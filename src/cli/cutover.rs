@@ -16,7 +16,12 @@ pub fn run(global: &Global, arguments: &Cutover) -> Exit {
         &arguments.migration,
         "cutover",
         &[Phase::Cutover],
-        |engine, plan, run| cut_over(engine, plan, run, arguments.service.handover()),
+        |engine, plan, run| {
+            if engine.state().standing() == Standing::Prepared {
+                migration::tell_estimate(engine, plan, run);
+            }
+            cut_over(engine, plan, run, arguments.service.handover())
+        },
     )
 }
 

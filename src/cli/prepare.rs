@@ -19,7 +19,13 @@ pub fn run(global: &Global, arguments: Clusters) -> Exit {
         &arguments,
         "prepare",
         &[Phase::Prepare],
-        |engine, _, _| engine.prepare(),
+        |engine, plan, run| {
+            let outcome = engine.prepare();
+            if outcome.error.is_none() {
+                migration::tell_estimate(engine, plan, run);
+            }
+            outcome
+        },
     )
 }
 

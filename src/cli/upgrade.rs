@@ -4,6 +4,7 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use super::args::{Global, Upgrade};
 use super::cutover::cut_over;
+use super::migration;
 use super::prepare::with_new_migration;
 use super::run::Run;
 use crate::engine::Outcome;
@@ -29,6 +30,7 @@ pub fn run(global: &Global, arguments: Upgrade) -> Exit {
             if prepared.error.is_some() {
                 return prepared;
             }
+            migration::tell_estimate(engine, plan, run);
             if !confirmed(global, plan) {
                 return Outcome::stopped(
                     Error::new(Code::NotConfirmed, "the cutover was not confirmed")

@@ -20,17 +20,42 @@ pub(super) fn line(out: &mut String, text: &str) {
     out.push('\n');
 }
 
+/// Less than this prints as 0.0.
+const WORTH_NAMING: f64 = 0.05;
+
 /// How long service was down, and what the time went into; small parts are put together.
 pub(super) fn downtime(seconds: f64, parts: &[DowntimePart]) -> String {
-    /// Less than this prints as 0.0.
-    const WORTH_NAMING: f64 = 0.05;
-    let mut out = format!("service was down for {}", duration(seconds));
+    format!(
+        "service was down for {}{}",
+        duration(seconds),
+        in_parts(seconds, parts)
+    )
+}
+
+/// How long service will be down.
+pub(super) fn estimate(seconds: f64, parts: &[DowntimePart], again: f64) -> String {
+    let mut out = format!(
+        "estimated downtime: {}{}",
+        duration(seconds),
+        in_parts(seconds, parts)
+    );
+    if again >= WORTH_NAMING {
+        out += &format!(
+            "; {} more if the catalogs change at the last moment, as by temporary tables and \
+             autovacuum",
+            duration(again)
+        );
+    }
+    out
+}
+
+fn in_parts(seconds: f64, parts: &[DowntimePart]) -> String {
     let named: Vec<_> = parts
         .iter()
         .filter(|part| part.seconds >= WORTH_NAMING)
         .collect();
     if named.is_empty() {
-        return out;
+        return String::new();
     }
     let rest = seconds - named.iter().map(|part| part.seconds).sum::<f64>();
     let mut words: Vec<String> = named
@@ -40,8 +65,7 @@ pub(super) fn downtime(seconds: f64, parts: &[DowntimePart]) -> String {
     if rest >= WORTH_NAMING {
         words.push(format!("the rest {rest:.1}"));
     }
-    out.push_str(&format!(" ({})", words.join(", ")));
-    out
+    format!(" ({})", words.join(", "))
 }
 
 /// Fills a text up with spaces; longer ones stay whole.
@@ -211,6 +235,25 @@ mod tests {
              next:     pg_migrator prepare\n\
              or:       pg_migrator check\n"
         );
+    }
+
+    #[test]
+    fn downtime_is_told_with_its_parts_before_and_after() {
+        let part = |what: &str, seconds: f64| DowntimePart {
+            what: what.to_owned(),
+            seconds,
+        };
+        let parts = [part("stop-old-server", 0.2), part("confirm-catalog", 0.01)];
+        assert_eq!(
+            downtime(0.4, &parts),
+            "service was down for 0.4 s (stop-old-server 0.2, the rest 0.2)"
+        );
+        assert_eq!(
+            estimate(0.21, &parts[..1], 0.4),
+            "estimated downtime: 0.2 s (stop-old-server 0.2); 0.4 s more if the catalogs change at \
+             the last moment, as by temporary tables and autovacuum"
+        );
+        assert_eq!(estimate(0.01, &[], 0.0), "estimated downtime: 0.0 s");
     }
 
     #[test]

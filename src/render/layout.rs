@@ -172,6 +172,14 @@ impl Layout {
                 self.checks_finished(tally, *seconds);
             }
             EventKind::Message { level, text } => self.message(*level, text),
+            EventKind::DowntimeEstimated {
+                seconds,
+                parts,
+                again_seconds,
+            } => self.message(
+                Level::Note,
+                &block::estimate(*seconds, parts, *again_seconds),
+            ),
             EventKind::Standing { .. } => {}
             EventKind::Remaining { items } => self.run.remaining.extend(items.iter().cloned()),
             EventKind::RunFinished { .. } => self.finish(&event.kind),

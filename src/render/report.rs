@@ -96,6 +96,14 @@ impl Run {
                 };
                 self.step(event, label, text, None);
             }
+            EventKind::DowntimeEstimated {
+                seconds,
+                parts,
+                again_seconds,
+            } => {
+                let text = block::estimate(*seconds, parts, *again_seconds);
+                self.step(event, "note", &text, None);
+            }
             EventKind::Standing { standing } => {
                 self.step(event, "standing", standing_name(*standing), None);
             }

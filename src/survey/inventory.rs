@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::quote::shell_path;
 use crate::pg::{DataDir, RelFile};
-use crate::plan::{Inventory, TablespacePlace};
+use crate::plan::{Inventory, Old, TablespacePlace};
 
 /// Bytes of the unit in which `st_blocks` counts, whatever the file system's own is.
 const STAT_BLOCK: u64 = 512;
@@ -49,6 +49,16 @@ pub(super) fn count(
         places,
         databases: base.len() as u64,
     })
+}
+
+/// The relation files of an old cluster that has a plan, by the places where they lie.
+///
+/// # Errors
+///
+/// As for the survey itself.
+pub fn relation_files(dir: &DataDir, old: &Old) -> Result<Vec<Inventory>> {
+    let counted = count(dir, old.catalog_version, &old.tablespaces, &old.data_dir)?;
+    Ok(counted.places)
 }
 
 /// The folder of the old cluster in a tablespace's location.
