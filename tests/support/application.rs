@@ -112,7 +112,11 @@ impl Book {
     /// Demands that a server holds every row whose commit was confirmed, and none it never
     /// heard of.
     pub fn demand_kept(&self, server: &Running<'_>, database: &str) {
-        let mut client = server.connect(database);
+        self.demand_kept_by(&mut server.connect(database), "in the end");
+    }
+
+    /// The same by a session, after something.
+    pub fn demand_kept_by(&self, client: &mut postgres::Client, after: &str) {
         let rows = client.query("SELECT id FROM ledger ORDER BY id", &[]);
         let held: Vec<i64> = rows.unwrap().iter().map(|row| row.get(0)).collect();
         let lost: Vec<_> = self
@@ -120,12 +124,16 @@ impl Book {
             .iter()
             .filter(|id| held.binary_search(id).is_err())
             .collect();
-        assert!(lost.is_empty(), "{} rows lost: {lost:?}", lost.len());
+        assert!(
+            lost.is_empty(),
+            "{after}: {} rows lost: {lost:?}",
+            lost.len()
+        );
         let invented: Vec<_> = held
             .iter()
             .filter(|id| !self.committed.contains(id) && !self.unknown.contains(id))
             .collect();
-        assert!(invented.is_empty(), "invented: {invented:?}");
+        assert!(invented.is_empty(), "{after}: invented: {invented:?}");
     }
 
     /// Adds what a later application wrote to the same table.
