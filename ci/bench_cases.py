@@ -19,6 +19,7 @@ class Case:
 
 CASES = {
     "10": Case("10 tables", 10),
+    "300": Case("300 tables", 300),
     "5000": Case("5,000 tables", 5_000),
     "20000": Case("20,000 tables", 20_000),
     "databases": Case("200 databases of 50 tables", 50, databases=200),
