@@ -59,7 +59,7 @@ pub trait Step: Sync {
     fn apply(&self, cx: &mut Context<'_>, intent: &Value) -> Result<String>;
 
     /// Renews what ended with the process that did the step, when another process goes on.
-    fn renew(&self, _cx: &mut Context<'_>) -> Result<()> {
+    fn renew(&self, _cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
         Ok(())
     }
 

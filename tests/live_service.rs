@@ -136,11 +136,15 @@ fn after_a_kill_old_goes_back_into_service_or_new_takes_over() {
         assert_eq!(shop.in_old(COUNT), "1000 1000");
 
         shop.trip.prepare();
-        let mut cut = shop.trip.begin(shop.trip.command(&["cutover"]));
+        let hooked = ["cutover", "--resume-command", "echo the pooler goes on"];
+        let mut cut = shop.trip.begin(shop.trip.command(&hooked));
         assert!(cut.reaches("step_done", "stop-old-server"));
         cut.kill();
         std::thread::sleep(Duration::from_secs(1));
-        finish(shop.trip.command(&["resume"])).demand(0);
+        let ran = finish(shop.trip.command(&["resume"]));
+        ran.demand(0);
+        // What was said when it began need not be said again.
+        assert!(ran.stdout.contains("the pooler goes on"), "{}", ran.stdout);
         let down = shop.end()["downtime_seconds"].as_f64().unwrap();
         assert!(down > 1.0, "the time nobody was at work counts: {down}");
         assert_eq!(shop.in_new(COUNT), "1000 1000");

@@ -91,8 +91,10 @@ impl Engine<'_> {
                 continue;
             }
             let name = self.steps[at].name();
-            match self.state().step(name).map(|entry| entry.state) {
-                Some(StepState::Done) => self.steps[at].renew(&mut self.cx)?,
+            match self.state().step(name).cloned() {
+                Some(entry) if entry.state == StepState::Done => {
+                    self.steps[at].renew(&mut self.cx, &entry.intent)?;
+                }
                 Some(_) => self.apply(at)?,
                 None if last.is_some_and(|last| at < last) => {}
                 None => {

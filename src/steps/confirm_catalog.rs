@@ -39,7 +39,7 @@ impl Step for ConfirmCatalog {
 
     /// Nobody held old between the death of the process that looked and now. Where it has been
     /// retired, nobody could have started it.
-    fn renew(&self, cx: &mut Context<'_>) -> Result<()> {
+    fn renew(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
         if cx.old_area()?.path(CONTROL)?.exists() {
             not_started(cx)?;
         }

@@ -53,7 +53,8 @@ impl Step for StopOldServer {
 
     /// A postmaster.pid with the number of this living process keeps every other server away;
     /// once this process is dead the file is stale, and PostgreSQL removes stale ones itself.
-    fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
+    fn apply(&self, cx: &mut Context<'_>, intent: &Value) -> Result<String> {
+        cx.handover.take_over(read(intent)?.handover);
         let Some(running) = cx.old_is_serving()? else {
             cx.service_went_down();
             cx.hold_old()?;
@@ -73,7 +74,8 @@ impl Step for StopOldServer {
 
     /// The number in the file was that of the process that died. Once new is released old is
     /// let go of.
-    fn renew(&self, cx: &mut Context<'_>) -> Result<()> {
+    fn renew(&self, cx: &mut Context<'_>, intent: &Value) -> Result<()> {
+        cx.handover.take_over(read(intent)?.handover);
         if cx.state.path(super::NEW_CONTROL)?.exists() {
             cx.hold_old()?;
         }
@@ -85,9 +87,7 @@ impl Step for StopOldServer {
     /// cutover has stopped old, old goes back into service.
     fn undo(&self, cx: &mut Context<'_>, intent: &Value) -> Result<()> {
         cx.let_go_of_old()?;
-        let intent: Intent = serde_json::from_value(intent.clone()).map_err(|e| {
-            Error::new(Code::StateFormat, "the intent of a step could not be read").caused_by(&e)
-        })?;
+        let intent = read(intent)?;
         let Some(opts) = intent.serving else {
             return Ok(());
         };
@@ -98,6 +98,12 @@ impl Step for StopOldServer {
         cx.note("the old server is in service again");
         Ok(())
     }
+}
+
+fn read(intent: &Value) -> Result<Intent> {
+    serde_json::from_value(intent.clone()).map_err(|e| {
+        Error::new(Code::StateFormat, "the intent of a step could not be read").caused_by(&e)
+    })
 }
 
 /// Waits until nobody is in a transaction, where that was asked for; names who is, and which

@@ -41,6 +41,23 @@ pub struct Handover {
     pub start_new: Option<String>,
 }
 
+impl Handover {
+    /// Whoever goes on with a cutover need not say again what was said when it began.
+    pub fn take_over(&mut self, begun: Self) {
+        let keep = |mine: &mut Option<String>, theirs| {
+            if mine.is_none() {
+                *mine = theirs;
+            }
+        };
+        self.start |= begun.start;
+        keep(&mut self.pause, begun.pause);
+        keep(&mut self.resume, begun.resume);
+        keep(&mut self.stop_old, begun.stop_old);
+        keep(&mut self.start_old, begun.start_old);
+        keep(&mut self.start_new, begun.start_new);
+    }
+}
+
 /// How long service is down, and what the time went into.
 #[derive(Debug, Default)]
 pub struct Outage {
