@@ -5,6 +5,7 @@
 //! anywhere, and so may `undo`. Steps know the clusters; they know nothing of the journal, of
 //! the terminal, or of each other.
 
+mod carry_large_objects;
 mod carry_transaction_state;
 mod confirm_catalog;
 mod context;
@@ -12,6 +13,7 @@ mod create_new_cluster;
 mod drift;
 mod dump_old_schema;
 mod freeze_new_catalogs;
+mod large_objects;
 mod place_files;
 mod read_final_catalog;
 mod refresh_horizons;
@@ -91,6 +93,7 @@ pub fn registry() -> Vec<Box<dyn Step>> {
         Box::new(read_final_catalog::ReadFinalCatalog),
         Box::new(stop_old_server::StopOldServer),
         Box::new(confirm_catalog::ConfirmCatalog),
+        Box::new(carry_large_objects::CarryLargeObjects),
         Box::new(refresh_horizons::RefreshHorizons),
         Box::new(carry_transaction_state::CarryTransactionState),
         Box::new(transfer_files::TransferFiles),

@@ -45,6 +45,20 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// Runs a query and gives its rows as they were sent.
+    pub(super) fn text(&mut self, query: &str) -> Result<Vec<u8>> {
+        let mut text = Vec::new();
+        let statement = format!("COPY ({query}) TO STDOUT{}", self.options);
+        self.client.copy_out(&statement, &mut text)?;
+        Ok(text)
+    }
+
+    /// Adds rows, as [`Self::text`] gave them in a database of the same encoding.
+    pub(super) fn take(&mut self, table: &str, mut rows: &[u8]) -> Result<()> {
+        let statement = format!("COPY {table} FROM STDIN{}", self.options);
+        self.client.copy_in(&statement, &mut rows).map(|_| ())
+    }
+
     /// Runs a query and reads each of its rows.
     pub(super) fn all<T>(
         &mut self,

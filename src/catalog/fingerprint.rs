@@ -15,7 +15,7 @@ use super::copy::{Fields, Source};
 use super::inventory::{Identity, Objects};
 use super::read::{connect, version_num};
 use super::snapshot::major;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::server::{Cancel, Client, Endpoint, in_each_database};
 
 /// Sides of an object's own row that are told apart.
@@ -42,8 +42,8 @@ pub(super) const TOAST: &str = "toast table";
 /// state of the catalogs, not from the snapshot of the query. One statement, and so one
 /// snapshot, reads a whole database.
 ///
-/// Owners and privileges of large objects are part of it, and so is how far subscriptions have
-/// come (17 and later): the dump is what carries them.
+/// How far subscriptions have come (17 and later) is part of it: the dump is what carries that.
+/// Large objects are no part: they come and go like rows, and have a digest of their own.
 ///
 /// Hashes of different major versions, or of different releases of this program, say nothing
 /// about each other.
@@ -161,12 +161,10 @@ impl FingerprintQuery {
             }
             Ok(())
         })?;
-        let large_objects = statement::for_large_objects(&catalogs, major)
-            .ok_or_else(|| Error::new(Code::Query, "the server has no pg_largeobject_metadata"))?;
         Ok(Self {
             cluster: statement::for_cluster(&catalogs, major),
             database: statement::for_database(&catalogs, major),
-            large_objects,
+            large_objects: statement::for_large_objects(major),
             cluster_objects: listing::listing(&catalogs, listing::Objects::OfCluster, major),
             built_in_objects: listing::listing(&catalogs, listing::Objects::BuiltIn, major),
             other_objects: listing::listing(&catalogs, listing::Objects::Others, major),
@@ -219,7 +217,7 @@ impl FingerprintQuery {
     }
 
     /// Number of large objects of the database the session is in, and a hash of their OIDs,
-    /// owners and privileges.
+    /// owners, privileges, comments and labels.
     pub fn large_objects(&self, client: &mut Client) -> Result<(u64, String)> {
         let (_, digest) = hashes(client, &self.large_objects)?
             .pop_first()

@@ -142,7 +142,7 @@ pub struct Database {
     pub pages: u64,
     /// Number of large objects.
     pub large_objects: u64,
-    /// Changes with the OID, owner or privileges of any large object.
+    /// Changes with the OID, owner, privileges, comment or labels of any large object.
     pub large_objects_digest: String,
     /// Names of its extensions, in order.
     #[serde(default)]

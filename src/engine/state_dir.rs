@@ -147,6 +147,8 @@ fn is_ours(name: &str) -> bool {
         "new-pg_control",
         "old-control.json",
         "old-mark.json",
+        "old-large-objects",
+        "large-objects.json",
         "down-since.json",
         "old-snapshot.json",
         "new-snapshot.json",

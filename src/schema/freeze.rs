@@ -63,6 +63,15 @@ pub fn begin_horizons(new: &Endpoint, next: (Xid, MultiXid), cancel: &Cancel) ->
     ))
 }
 
+/// Freezes these catalogs, in which rows were written.
+pub(super) fn refreeze(
+    client: &mut Client,
+    catalogs: impl Iterator<Item = &'static str>,
+) -> Result<()> {
+    let names: Vec<String> = catalogs.map(|name| format!("pg_catalog.{name}")).collect();
+    client.run_script(&format!("VACUUM (FREEZE) {}", names.join(", ")))
+}
+
 /// Freezes the rows that changing horizons wrote: those of pg_class and pg_database.
 pub(super) fn refreeze_horizons(
     new: &Endpoint,

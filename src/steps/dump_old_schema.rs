@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::{Context, Phase, Step};
+use super::{Context, Phase, Step, large_objects};
 use crate::catalog::{self, Portrait};
 use crate::error::Result;
 use crate::event::EventKind;
@@ -62,6 +62,7 @@ impl Step for DumpOldSchema {
         cx.save_old_snapshot(&dumped.snapshot)?;
         cx.save(FINGERPRINT, &dumped.fingerprint)?;
         cx.save(INVENTORY, &dumped.inventory)?;
+        large_objects::hold(&cx.state, &dumped.snapshot)?;
         cx.stop_old_server()?;
         cx.remember_old_control()?;
         Ok(described(&dumped))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::drift::{drift, drifted};
-use super::{Context, Phase, Step};
+use super::{Context, Phase, Step, large_objects};
 use crate::catalog;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::ControlFile;
@@ -67,6 +67,7 @@ fn read_in_use(cx: &mut Context<'_>, running: &Running) -> Result<String> {
     if let Some(error) = drifted(&changes) {
         return Err(error);
     }
+    large_objects::keep(&cx.state, &reading.snapshot, server)?;
     cx.save_old_snapshot(&reading.snapshot)?;
     cx.save_mark(&reading.mark)?;
     let relations: usize = reading
@@ -90,6 +91,7 @@ pub(super) fn read_privately(cx: &mut Context<'_>) -> Result<()> {
     let snapshot = catalog::read(server, jobs, cancel)?;
     let now = catalog::fingerprint(server, &snapshot.connectable(), jobs, cancel)?;
     let changes = drift(&state, &now, server, jobs, cancel)?;
+    large_objects::keep(&state, &snapshot, server)?;
     cx.stop_old_server()?;
     if let Some(error) = drifted(&changes) {
         return Err(error);

@@ -64,14 +64,20 @@ impl Step for RefreshHorizons {
         if cx.discarding {
             return transaction_state::forget(cx);
         }
-        // The server of an undoing that was killed had it in place.
-        cx.put_control_aside()?;
-        settle(cx)?;
-        if schema::scan(&cx.plan.new.data_dir, &cx.new_catalogs()?).is_ok() {
-            return Ok(());
-        }
-        freeze_and_prove(cx)
+        make_independent(cx)
     }
+}
+
+/// Makes every row of new's catalogs independent of its transaction status again, whatever an
+/// interrupted run has left.
+pub(super) fn make_independent(cx: &mut Context<'_>) -> Result<()> {
+    // The server of an undoing that was killed had it in place.
+    cx.put_control_aside()?;
+    settle(cx)?;
+    if schema::scan(&cx.plan.new.data_dir, &cx.new_catalogs()?).is_ok() {
+        return Ok(());
+    }
+    freeze_and_prove(cx)
 }
 
 /// Status that was half replaced is put back; what was replaced as a whole may have been

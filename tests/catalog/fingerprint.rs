@@ -17,6 +17,10 @@ const MAINTENANCE: &str = "
     INSERT INTO item (note) VALUES ('new')
     SELECT pg_catalog.nextval('item_id_seq')
     SELECT pg_catalog.lo_put(4000, 0, 'xyz')
+    SELECT pg_catalog.lo_create(4711)
+    GRANT SELECT ON LARGE OBJECT 4711 TO PUBLIC
+    COMMENT ON LARGE OBJECT 4711 IS 'large'
+    SELECT pg_catalog.lo_unlink(4711)
     ANALYZE
     VACUUM
     VACUUM FREEZE
@@ -172,11 +176,6 @@ const CHANGES: &str = "
     CREATE SERVER away FOREIGN DATA WRAPPER far -- pg_foreign_server
     CREATE USER MAPPING FOR clerk SERVER away -- pg_user_mapping
     CREATE FOREIGN TABLE remote (a int) SERVER away -- pg_foreign_table
-    SELECT pg_catalog.lo_create(4711) -- pg_largeobject_metadata
-    GRANT SELECT ON LARGE OBJECT 4711 TO clerk -- pg_largeobject_metadata
-    ALTER LARGE OBJECT 4711 OWNER TO clerk -- pg_largeobject_metadata
-    COMMENT ON LARGE OBJECT 4711 IS 'large' -- pg_description
-    SELECT pg_catalog.lo_unlink(4000) -- pg_largeobject_metadata
     CREATE ROLE manager -- pg_authid
     ALTER ROLE clerk PASSWORD 'secret' -- pg_authid
     ALTER ROLE clerk VALID UNTIL '2031-01-01' -- pg_authid

@@ -33,11 +33,13 @@ pub(in crate::catalog) struct Rule {
 
 /// Catalogs that are not hashed at all.
 ///
-/// `pg_largeobject` is data. Statistics are carried apart and change by themselves. The origins
+/// `pg_largeobject` is data, and what other catalogs say of large objects is carried apart.
+/// Statistics are carried apart and change by themselves. The origins
 /// of subscriptions follow `pg_subscription`; others come and go with the first copy of a
 /// replicated table, and no dump holds them.
 pub(super) const LEFT_OUT: &[&str] = &[
     "pg_largeobject",
+    "pg_largeobject_metadata",
     "pg_statistic",
     "pg_statistic_ext_data",
     "pg_replication_origin",
@@ -126,7 +128,10 @@ pub(super) const RULES: &[Rule] = &[
     rule("pg_db_role_setting", "settings", Never),
     rule("pg_default_acl", "default privileges", Never),
     rule("pg_depend", "dependencies", Object("classid", "objid")),
-    rule("pg_description", "comments", Object("classoid", "objoid")),
+    only(
+        "t.classoid <> 2613",
+        rule("pg_description", "comments", Object("classoid", "objoid")),
+    ),
     rule(
         "pg_enum",
         "values of enumerations",
@@ -152,7 +157,6 @@ pub(super) const RULES: &[Rule] = &[
         Object("classoid", "objoid"),
     ),
     rule("pg_language", "languages", Never),
-    rule("pg_largeobject_metadata", "large objects", Never),
     rule("pg_namespace", "schemas", Itself),
     rule("pg_opclass", "operator classes", Schema("opcnamespace")),
     only(
@@ -180,16 +184,22 @@ pub(super) const RULES: &[Rule] = &[
         "t.oid >= 16384",
         rule("pg_rewrite", "views or rules", Relation("ev_class")),
     ),
-    rule(
-        "pg_seclabel",
-        "security labels",
-        Object("classoid", "objoid"),
+    only(
+        "t.classoid <> 2613",
+        rule(
+            "pg_seclabel",
+            "security labels",
+            Object("classoid", "objoid"),
+        ),
     ),
     rule("pg_sequence", "sequences", Relation("seqrelid")),
-    rule(
-        "pg_shdepend",
-        "dependencies on roles or tablespaces",
-        Object("classid", "objid"),
+    only(
+        "t.classid <> 2613",
+        rule(
+            "pg_shdepend",
+            "dependencies on roles or tablespaces",
+            Object("classid", "objid"),
+        ),
     ),
     rule("pg_shdescription", "comments", Never),
     rule("pg_shseclabel", "security labels", Never),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::super::large_objects::ABOUT_LARGE_OBJECTS;
 use super::rules::{self, LEFT_OUT, REPLICATION_PROGRESS, Rule, Temporary};
 use super::subject::object_of;
 use crate::pg::{MajorVersion, quote};
@@ -168,12 +169,20 @@ pub(super) fn for_database(catalogs: &[Catalog], major: MajorVersion) -> String 
     )
 }
 
-/// The statement for the large objects of one database alone: their number, and the digest.
-pub(super) fn for_large_objects(catalogs: &[Catalog], major: MajorVersion) -> Option<String> {
-    let metadata = catalogs
-        .iter()
-        .find(|catalog| catalog.name == "pg_largeobject_metadata")?;
-    Some(part(metadata, &[], &digest(&metadata.row(), major)))
+/// The statement for the large objects of one database alone: their number, and a digest of
+/// everything catalogs say of them. Owners and privileges say what `pg_shdepend` says.
+pub(super) fn for_large_objects(major: MajorVersion) -> String {
+    let parts = ABOUT_LARGE_OBJECTS.map(|about| {
+        let digest = digest(&format!("ROW({})", about.columns), major);
+        format!(
+            "(SELECT {digest} FROM pg_catalog.{} WHERE {})",
+            about.catalog, about.rows
+        )
+    });
+    format!(
+        "SELECT 'large objects'::pg_catalog.text, pg_catalog.concat_ws(' ', {})",
+        parts.join(", ")
+    )
 }
 
 /// Whose catalogs a statement reads.
@@ -373,9 +382,9 @@ mod tests {
     }
 
     #[test]
-    fn large_objects_can_be_asked_for_alone() {
-        let sql = for_large_objects(&catalogs(), MajorVersion(14)).unwrap();
-        assert!(sql.contains("lomowner") && !sql.contains("UNION"));
-        assert_eq!(for_large_objects(&[], MajorVersion(14)), None);
+    fn large_objects_are_hashed_apart() {
+        let sql = for_large_objects(MajorVersion(14));
+        assert!(sql.contains("lomowner") && sql.contains("classoid = 2613"));
+        assert!(!for_database(&catalogs(), MajorVersion(14)).contains("lomowner"));
     }
 }

@@ -293,10 +293,6 @@ const SUBJECTS: &[(&str, Subject)] = &[
              WHERE s.oid = t.umserver))",
         ),
     ),
-    (
-        "pg_largeobject_metadata",
-        named("'large object'", "t.oid::pg_catalog.text"),
-    ),
     ("pg_authid", named("'role'", alone!("rolname"))),
     ("pg_database", named("'database'", alone!("datname"))),
     ("pg_tablespace", named("'tablespace'", alone!("spcname"))),
