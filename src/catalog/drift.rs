@@ -127,10 +127,11 @@ impl<'a> Comparison<'a> {
     }
 
     fn compare(&mut self, identity: &'a Identity, then: &'a Object, now: &'a Object) {
-        let facets: BTreeSet<_> = then.facets.keys().chain(now.facets.keys()).collect();
+        let both = then.facets.iter().chain(now.facets.iter());
+        let facets: BTreeSet<&str> = both.map(|(facet, _)| &**facet).collect();
         let changed: BTreeSet<String> = facets
             .into_iter()
-            .filter(|facet| then.facets.get(*facet) != now.facets.get(*facet))
+            .filter(|facet| then.facets.get(facet) != now.facets.get(facet))
             .map(|facet| words(&identity.class, facet))
             .collect();
         if !changed.is_empty() {

@@ -276,8 +276,7 @@ fn object(fields: &mut Fields, words: &mut HashSet<Arc<str>>, objects: &mut Obje
         // The sum of many hashes has more than 64 bits, of which the lower ones will do.
         let hash = fields.number::<i128>()? as u64;
         if hash != 0 {
-            let sum = object.facets.entry(side).or_default();
-            *sum = sum.wrapping_add(hash);
+            object.facets.add(&side, hash);
         }
     }
     Ok(())

@@ -27,8 +27,8 @@ pub struct Inventory {
 }
 
 /// The objects of one database, or those all share.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "compact::Read", into = "compact::Written")]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "compact::Read")]
 pub struct Objects {
     pub(super) all: BTreeMap<Identity, Object>,
     /// Those that came with the cluster; in all databases where they are alike the same ones.
@@ -51,7 +51,42 @@ pub(super) struct Object {
     /// What it is a part of.
     pub(super) parent: Option<Identity>,
     /// Hashes by what they are of: a catalog, or a side of the object's own row.
-    pub(super) facets: BTreeMap<Arc<str>, u64>,
+    pub(super) facets: Facets,
+}
+
+/// Few hashes, ordered by what they are of.
+///
+/// There is one for each of maybe a million objects: a map would take four times the memory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Facets(Vec<(Arc<str>, u64)>);
+
+impl Facets {
+    /// Adds to the hash of a facet, which begins with zero.
+    pub(super) fn add(&mut self, facet: &Arc<str>, hash: u64) {
+        match self.place(facet) {
+            Ok(at) => {
+                if let Some((_, sum)) = self.0.get_mut(at) {
+                    *sum = sum.wrapping_add(hash);
+                }
+            }
+            Err(at) => self.0.insert(at, (Arc::clone(facet), hash)),
+        }
+    }
+
+    /// The hash of a facet, if it has one.
+    pub(super) fn get(&self, facet: &str) -> Option<u64> {
+        let at = self.place(facet).ok()?;
+        self.0.get(at).map(|(_, hash)| *hash)
+    }
+
+    /// All facets with their hashes, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, u64)> {
+        self.0.iter().map(|(facet, hash)| (facet, *hash))
+    }
+
+    fn place(&self, facet: &str) -> std::result::Result<usize, usize> {
+        self.0.binary_search_by(|(known, _)| (**known).cmp(facet))
+    }
 }
 
 /// Lists the objects of these databases and of what they share.
@@ -91,9 +126,8 @@ impl Objects {
             if object.parent.is_some() {
                 there.parent = object.parent.clone();
             }
-            for (facet, hash) in &object.facets {
-                let sum = there.facets.entry(Arc::clone(facet)).or_default();
-                *sum = sum.wrapping_add(*hash);
+            for (facet, hash) in object.facets.iter() {
+                there.facets.add(facet, hash);
             }
         }
         Cow::Owned(whole)
@@ -105,7 +139,7 @@ impl Objects {
             kind: "".into(),
             name: "".into(),
             parent: None,
-            facets: BTreeMap::new(),
+            facets: Facets::default(),
         })
     }
 }
@@ -117,7 +151,9 @@ mod compact {
 
     use serde::Serializer;
 
-    use super::{Arc, BTreeMap, Deserialize, Identity, Inventory, Object, Objects, Serialize};
+    use super::{
+        Arc, BTreeMap, Deserialize, Facets, Identity, Inventory, Object, Objects, Serialize,
+    };
 
     #[derive(Serialize)]
     struct WrittenInventory<'a> {
@@ -177,62 +213,98 @@ mod compact {
     }
 
     /// Class, OID, kind, name, class and OID of the parent, facets; words by their number.
-    type Row = (usize, u32, usize, Box<str>, usize, u32, Vec<(usize, u64)>);
+    type Row<N> = (usize, u32, usize, N, usize, u32, Vec<(usize, u64)>);
 
     #[derive(Serialize)]
-    pub struct Written {
-        words: Vec<String>,
-        rows: Vec<Row>,
+    struct Written<'a> {
+        words: &'a [&'a str],
+        rows: Rows<'a>,
     }
 
     #[derive(Deserialize)]
     pub struct Read {
         words: Vec<String>,
-        rows: Vec<Row>,
+        rows: Vec<Row<Box<str>>>,
     }
 
     #[derive(Default)]
-    struct Words {
-        list: Vec<Arc<str>>,
-        places: HashMap<Arc<str>, usize>,
+    struct Words<'a> {
+        list: Vec<&'a str>,
+        places: HashMap<&'a str, usize>,
     }
 
-    impl Words {
-        fn place(&mut self, word: &Arc<str>) -> usize {
-            *self.places.entry(Arc::clone(word)).or_insert_with(|| {
-                self.list.push(Arc::clone(word));
+    impl<'a> Words<'a> {
+        fn add(&mut self, word: &'a str) {
+            self.places.entry(word).or_insert_with(|| {
+                self.list.push(word);
                 self.list.len() - 1
-            })
+            });
+        }
+
+        fn of(objects: &'a Objects) -> Self {
+            let mut words = Self::default();
+            words.add("");
+            for (identity, object) in &objects.all {
+                words.add(&identity.class);
+                words.add(&object.kind);
+                if let Some(parent) = &object.parent {
+                    words.add(&parent.class);
+                }
+                for (facet, _) in object.facets.iter() {
+                    words.add(facet);
+                }
+            }
+            words
+        }
+
+        fn place(&self, word: &str) -> usize {
+            self.places.get(word).copied().unwrap_or_default()
+        }
+
+        fn row(&self, identity: &Identity, object: &'a Object) -> Row<&'a str> {
+            let (class, oid) = match &object.parent {
+                Some(parent) => (self.place(&parent.class), parent.oid),
+                None => (self.place(""), 0),
+            };
+            let facets = object.facets.iter();
+            (
+                self.place(&identity.class),
+                identity.oid,
+                self.place(&object.kind),
+                &object.name,
+                class,
+                oid,
+                facets
+                    .map(|(facet, hash)| (self.place(facet), hash))
+                    .collect(),
+            )
         }
     }
 
-    impl From<Objects> for Written {
-        fn from(objects: Objects) -> Self {
-            let mut words = Words::default();
-            let nothing: Arc<str> = "".into();
-            let rows = objects.all.into_iter().map(|(identity, object)| {
-                let (class, oid) = match &object.parent {
-                    Some(parent) => (words.place(&parent.class), parent.oid),
-                    None => (words.place(&nothing), 0),
-                };
-                let facets = object.facets.iter();
-                let facets = facets.map(|(facet, hash)| (words.place(facet), *hash));
-                let facets = facets.collect();
-                (
-                    words.place(&identity.class),
-                    identity.oid,
-                    words.place(&object.kind),
-                    object.name,
-                    class,
-                    oid,
-                    facets,
-                )
-            });
-            let rows = rows.collect();
-            Self {
-                words: words.list.iter().map(|word| word.to_string()).collect(),
-                rows,
+    /// The rows are made one by one: all of them would be a second inventory in memory.
+    struct Rows<'a> {
+        objects: &'a Objects,
+        words: &'a Words<'a>,
+    }
+
+    impl Serialize for Rows<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let all = self.objects.all.iter();
+            serializer.collect_seq(all.map(|(identity, object)| self.words.row(identity, object)))
+        }
+    }
+
+    impl Serialize for Objects {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let words = Words::of(self);
+            Written {
+                words: &words.list,
+                rows: Rows {
+                    objects: self,
+                    words: &words,
+                },
             }
+            .serialize(serializer)
         }
     }
 
@@ -253,13 +325,15 @@ mod compact {
                     class: word(parent_class),
                     oid: parent,
                 });
-                let facets = facets.into_iter();
-                let object = Object {
+                let mut object = Object {
                     kind: word(kind),
                     name,
                     parent,
-                    facets: facets.map(|(facet, hash)| (word(facet), hash)).collect(),
+                    facets: Facets::default(),
                 };
+                for (facet, hash) in facets {
+                    object.facets.add(&word(facet), hash);
+                }
                 (identity, object)
             });
             Self {
@@ -284,7 +358,8 @@ mod tests {
         let table = objects.entry(identity(16384));
         table.kind = "table".into();
         table.name = "public.\"a b\"".into();
-        table.facets.insert("pg_attribute".into(), u64::MAX);
+        table.facets.add(&"pg_attribute".into(), u64::MAX);
+        table.facets.add(&"name".into(), 1);
         objects.entry(identity(16385)).parent = Some(identity(16384));
         let mut built_in = Objects::default();
         built_in.entry(identity(1259)).kind = "table".into();
@@ -318,17 +393,19 @@ mod tests {
         let function = built_in.entry(identity.clone());
         function.kind = "function".into();
         function.name = "boolin(cstring)".into();
-        function.facets.insert("pg_proc".into(), 7);
+        function.facets.add(&"pg_proc".into(), 7);
         let mut objects = Objects::default();
         objects
             .entry(identity.clone())
             .facets
-            .insert("pg_shdepend".into(), 9);
+            .add(&"pg_shdepend".into(), 9);
         assert_eq!(objects.together().all, objects.all);
         objects.built_in = Some(Arc::new(built_in));
         let together = objects.together();
         let function = &together.all[&identity];
         assert_eq!(&*function.name, "boolin(cstring)");
-        assert_eq!(function.facets.len(), 2);
+        assert_eq!(function.facets.get("pg_proc"), Some(7));
+        assert_eq!(function.facets.get("pg_shdepend"), Some(9));
+        assert_eq!(function.facets.get("name"), None);
     }
 }
