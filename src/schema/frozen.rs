@@ -3,9 +3,11 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Code, Error, Result};
 use crate::pg::page::{PageHeader, heap_tuples};
+use crate::work::{Cancel, each};
 
 /// Size of a page; the control files of both clusters were compared before.
 const PAGE: usize = 8192;
@@ -23,25 +25,29 @@ pub struct Unfrozen {
     pub xids: (crate::pg::Xid, crate::pg::Xid),
 }
 
-/// Reads every page of these heaps of a stopped cluster; the first row not frozen is an error.
+/// Reads every page of these heaps of a stopped cluster, several heaps at once; a row that is
+/// not frozen is an error.
 ///
 /// Returns the number of rows. Mirrors what `heap_prepare_freeze_tuple` leaves behind: xmin
 /// frozen or special, xmax absent or marked invalid.
-pub fn scan(data_dir: &Path, heaps: &[PathBuf]) -> Result<u64> {
-    let mut rows = 0;
-    for heap in heaps {
-        let mut segment = 0;
-        loop {
-            let mut path = data_dir.join(heap);
-            if segment > 0 {
-                path.as_mut_os_string().push(format!(".{segment}"));
-                if !path.exists() {
-                    break;
-                }
-            }
-            rows += scan_file(&path)?;
-            segment += 1;
+pub fn scan(data_dir: &Path, heaps: &[PathBuf], jobs: usize, cancel: &Cancel) -> Result<u64> {
+    let rows = AtomicU64::new(0);
+    each(jobs, heaps, cancel, |heap| {
+        rows.fetch_add(scan_heap(&data_dir.join(heap))?, Ordering::Relaxed);
+        Ok(())
+    })?;
+    Ok(rows.into_inner())
+}
+
+fn scan_heap(first: &Path) -> Result<u64> {
+    let mut rows = scan_file(first)?;
+    for segment in 1.. {
+        let mut path = first.to_owned();
+        path.as_mut_os_string().push(format!(".{segment}"));
+        if !path.exists() {
+            break;
         }
+        rows += scan_file(&path)?;
     }
     Ok(rows)
 }

@@ -42,7 +42,8 @@ impl Step for CarryLargeObjects {
             changed += schema::carry_large_objects(&mut client, &wanted)?;
         }
         cx.stop_new_server()?;
-        schema::scan(&cx.plan.new.data_dir, &cx.new_catalogs()?)?;
+        let catalogs = cx.new_catalogs()?;
+        schema::scan(&cx.plan.new.data_dir, &catalogs, cx.plan.jobs, cx.cancel)?;
         large_objects::hold(&state, &old)?;
         let objects = counted(changed as u64, "large object");
         Ok(format!("{objects} made, changed or dropped since prepare"))

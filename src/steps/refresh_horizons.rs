@@ -52,7 +52,7 @@ impl Step for RefreshHorizons {
         cx.stop_new_server()?;
         cx.save_new_snapshot(&now)?;
         cx.save_new_catalogs(&catalogs)?;
-        schema::scan(&cx.plan.new.data_dir, &catalogs)?;
+        schema::scan(&cx.plan.new.data_dir, &catalogs, jobs, cancel)?;
         let tables = counted(mended.relations, "table");
         Ok(format!("horizons of {tables} moved"))
     }
@@ -74,7 +74,8 @@ pub(super) fn make_independent(cx: &mut Context<'_>) -> Result<()> {
     // The server of an undoing that was killed had it in place.
     cx.put_control_aside()?;
     settle(cx)?;
-    if schema::scan(&cx.plan.new.data_dir, &cx.new_catalogs()?).is_ok() {
+    let catalogs = cx.new_catalogs()?;
+    if schema::scan(&cx.plan.new.data_dir, &catalogs, cx.plan.jobs, cx.cancel).is_ok() {
         return Ok(());
     }
     freeze_and_prove(cx)
@@ -96,7 +97,7 @@ fn freeze_and_prove(cx: &mut Context<'_>) -> Result<()> {
     let catalogs = schema::freeze(cx.new_server(true)?, &databases, jobs, cancel)?;
     cx.stop_new_server()?;
     cx.save_new_catalogs(&catalogs)?;
-    schema::scan(&cx.plan.new.data_dir, &catalogs).map(|_| ())
+    schema::scan(&cx.plan.new.data_dir, &catalogs, jobs, cancel).map(|_| ())
 }
 
 fn outdated(old: &Snapshot, new: &Snapshot, control: &ControlFile) -> bool {
