@@ -58,14 +58,24 @@ impl Step for DumpOldSchema {
         } else {
             schema::dump_live(&work, &progress)?
         };
-        cx.save(EVERYBODY, &dumped.everybody)?;
-        cx.save_old_snapshot(&dumped.snapshot)?;
-        cx.save(FINGERPRINT, &dumped.fingerprint)?;
-        cx.save(INVENTORY, &dumped.inventory)?;
-        large_objects::hold(&cx.state, &dumped.snapshot)?;
+        let text = described(&dumped);
+        let Dumped {
+            snapshot,
+            fingerprint,
+            inventory,
+            everybody,
+            ..
+        } = dumped;
+        cx.save(EVERYBODY, &everybody)?;
+        cx.save_old_snapshot(&snapshot)?;
+        large_objects::hold(&cx.state, &snapshot)?;
+        // The text of the inventory takes about as much memory.
+        drop(snapshot);
+        cx.save(FINGERPRINT, &fingerprint)?;
+        cx.save(INVENTORY, &inventory)?;
         cx.stop_old_server()?;
         cx.remember_old_control()?;
-        Ok(described(&dumped))
+        Ok(text)
     }
 
     fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
