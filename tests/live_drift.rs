@@ -160,6 +160,25 @@ fn drift_ends_the_cutover_and_is_named() {
     });
 }
 
+#[test]
+fn status_tells_drift_while_old_runs() {
+    as_server_user("status_tells_drift_while_old_runs", || {
+        let stock = stocked("old-15");
+        let trip = Trip::new(&stock.cluster, "new-17", "link");
+        trip.prepare();
+        trip.demand_standing("the old server is not running");
+        let server = stock.cluster.start();
+        server.sql("app", "INSERT INTO items (story) VALUES ('new')");
+        trip.demand_standing("the schema of the old cluster is what it was when it was prepared");
+        server.sql("app", "ALTER TABLE items ADD COLUMN more int");
+        server.sql("postgres", "CREATE DATABASE another");
+        trip.demand_standing("changed since prepare: database another: created");
+        trip.demand_standing("database app: table public.items: changed: columns");
+        server.sql("app", "INSERT INTO items (more) VALUES (1)");
+        server.stop();
+    });
+}
+
 /// Rows of a materialized view that are too large for a page lie in its toast table.
 const LARGE_VIEW: &str = "
     CREATE MATERIALIZED VIEW large AS

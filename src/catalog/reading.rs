@@ -106,7 +106,8 @@ pub fn read_in_use(
             Code::Drift,
             "a database was made while the catalogs were read",
         )
-        .fact("database", name)),
+        .fact("database", name)
+        .remedy(Remedy::manual("roll back and prepare again"))),
     }
 }
 

@@ -10,9 +10,10 @@ use crate::event::{
     ClusterFacts, DowntimePart, EventKind, Listener, Phase, Sink, StepLabel, Stream,
 };
 use crate::journal::Standing;
+use crate::pg::DataDir;
 use crate::plan::{Mode, Plan, start_command};
 use crate::render::{Clusters, JsonLines, Look, Show, Terminal, standing_sentence};
-use crate::server::install_signal_handlers;
+use crate::server::{self, install_signal_handlers};
 use crate::steps::{NewState, new_state, registry};
 use crate::work::Cancel;
 
@@ -148,7 +149,18 @@ fn clusters(plan: &Plan) -> Clusters<'_> {
         new: &plan.new.data_dir,
         started: started(plan),
         shared: plan.mode.shares_files(),
+        serving: serving(plan),
     }
+}
+
+/// Whether a server runs in old; what cannot be read says nothing about one.
+fn serving(plan: &Plan) -> bool {
+    let old = DataDir {
+        path: plan.old.data_dir.clone(),
+        config_dir: plan.old.config_dir.clone(),
+        major: plan.old.version.major,
+    };
+    matches!(server::running(&old), Ok(Some(_)))
 }
 
 /// Whether new has been started since it was handed over.
@@ -164,6 +176,8 @@ pub fn next(command: &str, outcome: &Outcome, plan: &Plan) -> Vec<String> {
     };
     let differs = outcome.error.as_ref().map(Error::code) == Some(Code::Differences);
     let commands: &[&str] = match standing {
+        Standing::CuttingOver if started(plan) && plan.mode.shares_files() => &["resume"],
+        Standing::CuttingOver if started(plan) => &["resume", "rollback --discard-new-writes"],
         Standing::Preparing | Standing::CuttingOver | Standing::RollingBack => {
             &["resume", "rollback"]
         }

@@ -3,14 +3,19 @@
 use super::args::{Global, Migration};
 use super::migration;
 use super::run::{Ending, Run, next};
+use crate::catalog::Change;
 use crate::disk::{Area, Lock};
 use crate::engine::{Outcome, StateDir};
 use crate::error::{Exit, Result};
 use crate::event::{EventKind, Level, Phase, Sink};
 use crate::journal::{Standing, State};
+use crate::pg::amount::count;
 use crate::plan::Plan;
 use crate::server::privileges;
-use crate::steps::{NewState, new_state};
+use crate::steps::{Context, NewState, drift_so_far, new_state};
+
+/// How many changes are named.
+const NAMED: usize = 20;
 
 pub fn run(global: &Global, arguments: &Migration) -> Exit {
     let run = Run::begin(global);
@@ -23,6 +28,9 @@ pub fn run(global: &Global, arguments: &Migration) -> Exit {
             run.announce("status", Some(plan.mode), &[Phase::Prepare, Phase::Cutover]);
             let new = Area::new(&plan.state_dir).and_then(|area| new_state(&plan, &area));
             describe(&run, &state, &plan, new);
+            if state.standing() == Standing::Prepared {
+                tell_drift(&run, &plan);
+            }
             let outcome = Outcome::done(state.standing());
             let ending = Ending {
                 next: next("status", &outcome, &plan),
@@ -76,9 +84,59 @@ fn describe(run: &Run, state: &State, plan: &Plan, new: Result<NewState>) {
     }
 }
 
+/// What the next cutover would stop at, while there is time to prepare again.
+fn tell_drift(run: &Run, plan: &Plan) {
+    match drift(run, plan) {
+        Ok(None) => note(
+            run,
+            "the old server is not running: the cutover looks whether its schema changed"
+                .to_owned(),
+        ),
+        Ok(Some(changes)) if changes.is_empty() => note(
+            run,
+            "the schema of the old cluster is what it was when it was prepared".to_owned(),
+        ),
+        Ok(Some(changes)) => {
+            for change in changes.iter().take(NAMED) {
+                warn(run, format!("changed since prepare: {change}"));
+            }
+            if changes.len() > NAMED {
+                let more = count((changes.len() - NAMED) as u64);
+                warn(
+                    run,
+                    format!("changed since prepare: {more} further objects"),
+                );
+            }
+            warn(
+                run,
+                "the cutover will be refused: roll back and prepare again".to_owned(),
+            );
+        }
+        Err(error) => warn(
+            run,
+            format!("whether the schema of the old cluster changed could not be found: {error}"),
+        ),
+    }
+}
+
+/// Nothing where the old server is not running.
+fn drift(run: &Run, plan: &Plan) -> Result<Option<Vec<Change>>> {
+    let area = Area::new(&plan.state_dir)?;
+    let context = Context::new(plan, &run.stream, &run.cancel, area.clone(), None);
+    match context.old_is_serving()? {
+        None => Ok(None),
+        Some(running) => drift_so_far(&area, &running.endpoint, plan.jobs, &run.cancel).map(Some),
+    }
+}
+
 fn warn(run: &Run, text: String) {
-    run.stream.emit(EventKind::Message {
-        level: Level::Warning,
-        text,
-    });
+    say(run, Level::Warning, text);
+}
+
+fn note(run: &Run, text: String) {
+    say(run, Level::Note, text);
+}
+
+fn say(run: &Run, level: Level, text: String) {
+    run.stream.emit(EventKind::Message { level, text });
 }

@@ -8,7 +8,7 @@ use crate::steps::NewState;
 /// Removes the old cluster.
 ///
 /// Refused while new has never been started: until then old is all there is. Interrupted
-/// anywhere, it is gone on with by the next `finalize` or `resume`.
+/// anywhere, the next `finalize` goes on.
 pub fn finalize(engine: &mut Engine<'_>, new_state: NewState) -> Outcome {
     let standing = engine.state().standing();
     let ready = match standing {

@@ -21,7 +21,7 @@ pub enum Exit {
     Precondition,
     /// Failed, and everything that was done has been undone.
     RolledBack,
-    /// Stopped half way: resume or roll back.
+    /// Stopped before its end: `resume` or `rollback` may follow.
     Stopped,
     /// Neither forward nor back without a person.
     NeedsPerson,
@@ -117,7 +117,7 @@ codes! {
     1202 DataDirectoryLayout Precondition "the data directory is not laid out as its version demands"
         "A folder is missing, a tablespace link leads nowhere, or a file says that the directory is a standby, a base backup or in the middle of a recovery (standby.signal, recovery.signal, recovery.conf, backup_label, tablespace_map). Such a directory must be recovered or promoted by its own server first."
     1203 OldServerRunning Precondition "the old server is still running"
-        "The command needs the old server to be stopped; check and prepare work beside a running one, but not beside a standalone backend. Stop it with its own pg_ctl or by its service manager, and run the command again."
+        "verify and finalize need the old server to be stopped: stop it with its own pg_ctl or by its service manager. check, prepare, cutover and upgrade work beside a running server, but not beside a standalone backend (postgres --single): end that session. Then run the command again."
     1204 NewServerRunning Precondition "a server is running in the new data directory"
         "The new cluster must not be in use while it is built or handed over. Stop that server."
     1205 NewNotFresh Precondition "the new data directory holds something else than a fresh cluster"
@@ -143,7 +143,7 @@ codes! {
     1302 ControlMismatch Precondition "the control files of old and new do not agree"
         "Block sizes, alignment, segment sizes, WAL segment size, large-object chunk size and data checksums are fixed by initdb or by the build. Both clusters must have the same."
     1303 NotShutDown Precondition "the old cluster was not shut down cleanly"
-        "WAL is never carried over, so the old cluster must have ended with a shutdown checkpoint. Start it with its own programs and stop it in fast or smart mode."
+        "A stopped old cluster must have ended with a shutdown checkpoint, because WAL is never carried over. Start it with its own programs; then leave it running, or stop it in fast or smart mode."
     1401 NoSpace Precondition "too little space"
         "The file system named in the facts has less free space or fewer free inodes than this mode needs, with a margin."
     1402 FileSystems Precondition "the file systems do not allow this mode"
@@ -193,21 +193,21 @@ codes! {
     4003 InitdbFailed Work "the new cluster could not be created"
         "initdb of the new installation failed. Often a locale of the old cluster does not exist on this machine, or the new installation was built without ICU."
     4004 CatalogPairing Work "old and new do not hold the same relations"
-        "After the restore every relation of the old cluster that has files must have its partner in the new one. This one has none, so the files cannot be placed."
+        "After the restore every relation of the old cluster that has files must have its partner in the new one. This one has none, so the files cannot be placed. What had been done is undone, or rollback undoes it; keep the logs, and report it if it happens twice."
     4005 NotFrozen Work "a catalog row of the new cluster is not frozen"
-        "The new cluster's own transaction status is replaced by the old cluster's, so every row in its catalogs must be frozen first. A row that is not would become invisible or come back to life."
+        "The new cluster's own transaction status is replaced by the old cluster's, so every row in its catalogs must be frozen first. A row that is not would become invisible or come back to life. What had been done is undone, or rollback undoes it; keep the logs, and report it if it happens twice."
     4006 HorizonWrong Work "a transaction horizon of the new cluster is wrong"
-        "relfrozenxid, relminmxid, datfrozenxid or datminmxid of the new cluster does not cover the rows of the old one."
+        "relfrozenxid, relminmxid, datfrozenxid or datminmxid of the new cluster does not cover the rows of the old one. What had been done is undone, or rollback undoes it; keep the logs, and report it if it happens twice."
     5001 DiskOperation Work "a file operation failed"
         "The operating system refused a change to a file. The facts name the file and the reason. The operation is not repeated: after a failed write or fsync nothing about the file may be believed."
     5002 OutsideArea Bug "a path leads outside the directory it belongs to"
         "Every change to a file is confined to the directories of this migration. A path tried to leave them, by a symbolic link or by its name."
     5003 TransferFailed Work "a relation file could not be moved"
-        "Linking or copying a file of the old cluster to its place in the new one failed."
+        "Linking or copying a file of the old cluster to its place in the new one failed. The facts name the file and the reason; put that right, or roll back."
     5004 FileVanished Work "a file of the old cluster is not where it was"
-        "A relation of the old cluster has no file, or one that was there is gone. The old cluster was changed while it must not be."
-    6001 Drift Findings "the old cluster changed since prepare"
-        "The schema of the old cluster is not what was restored into the new one, or the old cluster is another one or an earlier state of itself, as after a restore from a backup. The cutover ended without touching anything; roll back and prepare again."
+        "A relation of the old cluster has no file, or one that was there is gone. The old cluster was changed while it must not have been: roll back, and prepare again when nobody but its server writes to it."
+    6001 Drift Findings "the old cluster changed"
+        "Its schema is not what was dumped, or it is another cluster or an earlier state of itself, as after a restore from a backup. In prepare: run it again when nobody changes the schema. In the cutover: the cutover was undone, and the old server is in service again if it was; roll back and prepare again."
     6002 Blocked Findings "something blocks the upgrade"
         "At least one check found something that would make the upgrade fail. Each finding names its remedy."
     6003 Differences Findings "old and new differ"
@@ -215,9 +215,9 @@ codes! {
     6004 CheckNotMade Findings "a check could not be made"
         "What could not be checked counts as a finding, because nobody knows what it would have found."
     7001 Interrupted Signal "interrupted"
-        "The program was asked to stop and did so at the next safe place. Nothing is lost: resume or roll back."
+        "The program was asked to stop and did so at the next safe place. Nothing is lost; the last lines name the commands that may follow."
     7002 Terminated Signal "terminated"
-        "The program was asked to stop by SIGTERM and did so at the next safe place. Nothing is lost: resume or roll back."
+        "The program was asked to stop by SIGTERM and did so at the next safe place. Nothing is lost; the last lines name the commands that may follow."
     9001 Internal Bug "this program contradicts itself"
         "A condition that must always hold does not. Keep the state directory and report it."
 }

@@ -24,8 +24,8 @@ pub fn error_table() -> String {
         "# Error codes\n\n\
          Written by a test from the one table in `src/error/code.rs`; `pg_migrator explain CODE` \
          prints the same text. A number is never given to another meaning. The exit status is \
-         the one of a failure before anything was changed; afterwards it is 5 (failed and rolled \
-         back), 6 (stopped: resume or roll back) or 7 (needs a person).\n\n\
+         that of a failure before anything was changed. Afterwards it is 3 where the old cluster \
+         changed, 5 (undone), 6 (stopped before its end), 7 (needs a person), 130 or 143.\n\n\
          | code | what happened | kind | exit status |\n|---|---|---|---|\n",
     );
     for code in Code::ALL {

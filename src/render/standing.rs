@@ -29,6 +29,8 @@ pub struct Clusters<'a> {
     pub started: bool,
     /// Whether both clusters have the same files.
     pub shared: bool,
+    /// Whether a server of the operator runs in old.
+    pub serving: bool,
 }
 
 /// What state the clusters are in, and which of them may be started: a clause without a full stop.
@@ -37,14 +39,27 @@ pub struct Clusters<'a> {
 /// they are; the renderers make them safe.
 pub fn standing_sentence(standing: Standing, clusters: Clusters<'_>) -> String {
     let (old, new) = (clusters.old.display(), clusters.new.display());
+    let may_be_started = match clusters.serving {
+        true => "its server is running",
+        false => "may be started",
+    };
     match standing {
         Standing::Preparing => format!(
             "the new cluster in {new} is half built and cannot be started; \
-             the old cluster in {old} is as it was and may be started"
+             the old cluster in {old} is as it was and {may_be_started}"
         ),
         Standing::Prepared => format!(
             "the new cluster in {new} is built and waits for the cutover; \
-             the old cluster in {old} is as it was and may be started"
+             the old cluster in {old} is as it was and {may_be_started}"
+        ),
+        Standing::CuttingOver if clusters.started && clusters.shared => format!(
+            "the new cluster in {new} has been started before the cutover ended; the old cluster \
+             in {old} shares its files, so there is no way back to it and it must never be \
+             started again: resume"
+        ),
+        Standing::CuttingOver if clusters.started => format!(
+            "the new cluster in {new} has been started before the cutover ended; the old cluster \
+             in {old} is as it was: resume, or roll back and lose what new has written"
         ),
         Standing::CuttingOver => format!(
             "the cutover has begun and not ended; start neither the old cluster in {old} \
@@ -68,7 +83,7 @@ pub fn standing_sentence(standing: Standing, clusters: Clusters<'_>) -> String {
              nor the new one in {new}: roll back again"
         ),
         Standing::RolledBack => format!(
-            "everything was undone; the old cluster in {old} is as it was and may be started; \
+            "everything was undone; the old cluster in {old} is as it was and {may_be_started}; \
              nothing of the migration is left in {new}"
         ),
         Standing::Finalizing => format!(
@@ -103,6 +118,7 @@ mod tests {
             new: Path::new("/srv/pg17"),
             started,
             shared,
+            serving: false,
         }
     }
 
@@ -119,7 +135,17 @@ mod tests {
         let untouched = ALL.map(|one| standing_sentence(one, clusters(false, true)));
         let started = [false, true].map(|shared| clusters(true, shared));
         let started = started.map(|clusters| standing_sentence(Standing::Upgraded, clusters));
-        let all = [untouched.as_slice(), started.as_slice()].concat();
+        let too_early = [false, true].map(|shared| clusters(true, shared));
+        let too_early =
+            too_early.map(|clusters| standing_sentence(Standing::CuttingOver, clusters));
+        let serving = [Standing::Prepared, Standing::RolledBack].map(|standing| {
+            let serving = Clusters {
+                serving: true,
+                ..clusters(false, true)
+            };
+            standing_sentence(standing, serving)
+        });
+        let all = [&untouched[..], &started, &too_early, &serving].concat();
         crate::render::snapshot::compare("standings", &format!("{}\n", all.join("\n")));
     }
 }

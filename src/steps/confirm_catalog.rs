@@ -91,11 +91,7 @@ fn confirm(cx: &mut Context<'_>, mark: &Mark) -> Result<String> {
 fn is_later(cx: &Context<'_>, mark: &Mark) -> Result<()> {
     let control = cx.old_control()?;
     if !control.cleanly_shut_down() {
-        return Err(Error::new(
-            Code::NotShutDown,
-            "the old cluster was not shut down cleanly",
-        )
-        .fact("data directory", cx.plan.old.data_dir.display()));
+        return Err(cx.not_shut_down());
     }
     if control.next_xid > mark.xid && control.checkpoint_lsn > mark.begin {
         return Ok(());

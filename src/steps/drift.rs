@@ -32,6 +32,18 @@ pub fn drift(
     Ok(catalog::changes(&dumped, &now))
 }
 
+/// The same for a server others may be using: true for the moment, and no promise for the next.
+pub fn drift_so_far(
+    state: &Area,
+    server: &Endpoint,
+    jobs: usize,
+    cancel: &Cancel,
+) -> Result<Vec<Change>> {
+    let snapshot = catalog::read(server, jobs, cancel)?;
+    let now = catalog::fingerprint(server, &snapshot.connectable(), jobs, cancel)?;
+    drift(state, &now, server, jobs, cancel)
+}
+
 /// The error that names what changed, if anything did.
 pub fn drifted(changes: &[Change]) -> Option<Error> {
     if changes.is_empty() {

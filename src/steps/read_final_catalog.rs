@@ -37,11 +37,7 @@ impl Step for ReadFinalCatalog {
             return read_in_use(cx, &running);
         }
         if !control.cleanly_shut_down() {
-            return Err(Error::new(
-                Code::NotShutDown,
-                "the old cluster was not shut down cleanly",
-            )
-            .fact("data directory", cx.plan.old.data_dir.display()));
+            return Err(cx.not_shut_down());
         }
         if !cx.old_was_started()? {
             return Ok("old was not started since prepare".to_owned());

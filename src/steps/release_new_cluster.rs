@@ -20,7 +20,7 @@ impl Step for ReleaseNewCluster {
         cx.release_new()?;
         cx.let_go_of_old()?;
         if !cx.handover.start {
-            cx.service_is_up()?;
+            cx.service_stays_down()?;
             if let Some(command) = &cx.handover.resume {
                 cx.note(format!("when new has been started, run: {command}"));
             }

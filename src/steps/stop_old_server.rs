@@ -164,6 +164,6 @@ fn busy(sessions: &[Session], limit: Duration) -> Error {
         })
         .remedy(Remedy::manual(
             "let them end, or end them with pg_terminate_backend, and run the cutover again; \
-             without --wait-idle it does not wait for them",
+             without --wait-idle the stop ends them and rolls their transactions back",
         ))
 }

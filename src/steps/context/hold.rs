@@ -22,7 +22,8 @@ impl Context<'_> {
             return Err(
                 Error::new(Code::OldServerRunning, "the old server is running again")
                     .fact("data directory", old.root().display())
-                    .fact("process", file.process()),
+                    .fact("process", file.process())
+                    .remedy(self.stop_old_remedy()),
             );
         }
         let text = PostmasterPid {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Context, missing_server};
 use crate::catalog::{self, Portrait};
 use crate::error::{Code, Error, Remedy, Result};
-use crate::pg::{ControlFile, control};
+use crate::pg::{ControlFile, control, quote};
 use crate::plan::Plan;
 use crate::server::{self, Endpoint, Postmaster, PostmasterSpec, Running};
 
@@ -105,9 +105,37 @@ impl Context<'_> {
             Some(file) => Err(
                 Error::new(Code::OldServerRunning, "the old server is running")
                     .fact("data directory", self.plan.old.data_dir.display())
-                    .fact("process", file.process()),
+                    .fact("process", file.process())
+                    .remedy(self.stop_old_remedy()),
             ),
         }
+    }
+
+    /// How the operator stops old.
+    pub fn stop_old_remedy(&self) -> Remedy {
+        let pg_ctl = self.plan.old.bindir.join("pg_ctl");
+        let data_dir = &self.plan.old.data_dir;
+        Remedy::command(format!(
+            "{} stop -D {}",
+            quote::shell_path(&pg_ctl),
+            quote::shell_path(data_dir)
+        ))
+    }
+
+    /// The error where old did not end with a shutdown checkpoint.
+    pub fn not_shut_down(&self) -> Error {
+        let pg_ctl = self.plan.old.bindir.join("pg_ctl");
+        let data_dir = &self.plan.old.data_dir;
+        Error::new(
+            Code::NotShutDown,
+            "the old cluster was not shut down cleanly",
+        )
+        .fact("data directory", data_dir.display())
+        .remedy(Remedy::command(format!(
+            "{} start -w -D {}",
+            quote::shell_path(&pg_ctl),
+            quote::shell_path(data_dir)
+        )))
     }
 
     /// Makes a running old server write down its counters; a stopped one has.

@@ -128,6 +128,14 @@ impl Context<'_> {
         self.state.remove_file(DOWN_SINCE)
     }
 
+    /// The program has done its part; service is down until somebody starts new.
+    pub fn service_stays_down(&mut self) -> Result<()> {
+        if self.outage.began.is_some() {
+            self.note("service is down until the new cluster is started");
+        }
+        self.state.remove_file(DOWN_SINCE)
+    }
+
     /// Stops the operator's server, and verifies that it has shut down.
     pub fn stop_serving(&mut self, running: &Running) -> Result<()> {
         let timeout = self.handover.stop_timeout;
