@@ -236,3 +236,22 @@ fn an_old_cluster_that_went_back_in_time_is_refused() {
         server.stop();
     });
 }
+
+/// A checkpoint of a running server counts OIDs it has only set aside.
+#[test]
+fn a_restart_between_prepare_and_cutover_is_no_step_back() {
+    as_server_user(
+        "a_restart_between_prepare_and_cutover_is_no_step_back",
+        || {
+            let shop = Shop::new("old-14", "new-17", "link");
+            let server = shop.serving_with(QUIET);
+            server.sql("shop", "CREATE TABLE made_before (id int)");
+            server.sql("shop", "CHECKPOINT");
+            shop.trip.prepare();
+            server.stop();
+            let _server = shop.old.start_with(QUIET);
+            shop.trip.cutover();
+            assert_eq!(shop.in_new(COUNT), "1000 1000");
+        },
+    );
+}

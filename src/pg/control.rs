@@ -222,11 +222,11 @@ impl ControlFile {
     ///
     /// Each as the name `pg_controldata` prints, the value here and the value then. A cluster
     /// that is used moves its counters and its WAL forward and never back, and only a recovery
-    /// from a backup or a promotion begins a timeline. Multixacts and OIDs go round in a
-    /// circle, so a smaller number may be the later one.
+    /// from a backup or a promotion begins a timeline. Multixacts go round in a circle, so a
+    /// smaller number may be the later one. The next OID says nothing: a checkpoint of a running
+    /// server counts those it has set aside, and the one of its shutdown does not.
     pub fn not_after(&self, then: &ControlFile) -> Vec<(&'static str, String, String)> {
         let xid = |xid: FullXid| format!("{}:{}", xid.epoch(), xid.xid());
-        let oid_went_back = (self.next_oid.0.wrapping_sub(then.next_oid.0) as i32) < 0;
         let found = [
             (
                 self.timeline != then.timeline,
@@ -247,11 +247,6 @@ impl ControlFile {
                 self.next_multi.precedes(then.next_multi),
                 "Latest checkpoint's NextMultiXactId",
                 [self, then].map(|control| control.next_multi.to_string()),
-            ),
-            (
-                oid_went_back,
-                "Latest checkpoint's NextOID",
-                [self, then].map(|control| control.next_oid.to_string()),
             ),
         ];
         found
