@@ -104,7 +104,8 @@ pub fn dump_live(work: &Dump<'_>, progress: &(dyn Fn(u64, u64) + Sync)) -> Resul
             ));
         }
         parts.retain(|name, part| after.databases.get(name) == Some(&part.hashes));
-        shared = Some(now);
+        // What all share may have been something else while a part was dumped.
+        shared = (after.cluster == now.hashes).then_some(now);
     }
     Err(restless(&differences))
 }
@@ -301,7 +302,10 @@ impl Watch {
             if cancel.requested() {
                 self.stop.request(TERMINATE);
             }
-            let waiting = client.text_rows(WAITING).is_ok_and(|rows| !rows.is_empty());
+            // Who cannot look gives way: somebody may be waiting.
+            let waiting = client
+                .text_rows(WAITING)
+                .map_or(true, |rows| !rows.is_empty());
             let now = Instant::now();
             since = waiting.then(|| since.unwrap_or(now));
             // One look may come just before, so half the time is for the ending of the dump.
