@@ -75,7 +75,10 @@ pub(super) fn make_independent(cx: &mut Context<'_>) -> Result<()> {
     cx.put_control_aside()?;
     settle(cx)?;
     let catalogs = cx.new_catalogs()?;
-    if schema::scan(&cx.plan.new.data_dir, &catalogs, cx.plan.jobs, cx.cancel).is_ok() {
+    // Files of a server that crashed are not yet what its WAL says.
+    if cx.new_control()?.cleanly_shut_down()
+        && schema::scan(&cx.plan.new.data_dir, &catalogs, cx.plan.jobs, cx.cancel).is_ok()
+    {
         return Ok(());
     }
     freeze_and_prove(cx)

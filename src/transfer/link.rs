@@ -73,9 +73,8 @@ fn link_folder(folder: &Folder, work: &Work<'_>, old: Old) -> Result<Moved> {
         };
         moved.files += u64::from(linked);
     }
-    if moved.files > 0 || kept.len() < pending.present.len() {
-        pending.new.sync()?;
-    }
+    // Also where nothing is left to do: who made the names may have been killed before this.
+    pending.new.sync()?;
     Ok(moved)
 }
 
