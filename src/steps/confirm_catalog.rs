@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::context::CONTROL;
-use super::read_final_catalog::read_privately;
-use super::{Context, Phase, Step};
+use super::read_final_catalog::{is_the_cluster_prepared, read_privately};
+use super::{Context, NEW_CONTROL, Phase, Step};
 use crate::catalog::Mark;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::verify;
@@ -40,7 +40,8 @@ impl Step for ConfirmCatalog {
     /// Nobody held old between the death of the process that looked and now. Where it has been
     /// retired, nobody could have started it.
     fn renew(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
-        if cx.old_area()?.path(CONTROL)?.exists() {
+        // By copy, old may be started when new is released: from then on it is a fork.
+        if cx.state.path(NEW_CONTROL)?.exists() && cx.old_area()?.path(CONTROL)?.exists() {
             not_started(cx)?;
         }
         Ok(())
@@ -54,11 +55,15 @@ impl Step for ConfirmCatalog {
 
 fn confirm(cx: &mut Context<'_>, mark: &Mark) -> Result<String> {
     let data_dir = cx.plan.old.data_dir.clone();
+    let seen = cx.look_at_old_control()?;
+    is_the_cluster_prepared(cx, &seen.control)?;
     is_later(cx, mark)?;
     no_prepared_transactions(cx)?;
     let since = verify::since(&data_dir, mark, cx.plan.jobs, cx.cancel)?;
     if since.doubts.is_empty() {
-        cx.remember_old_control()?;
+        // As it was before its pages were read, so that a start in the meantime shows.
+        cx.remember_old_control_as(&seen)?;
+        not_started(cx)?;
         cx.forget_mark()?;
         return Ok(format!(
             "nothing changed in {} pages of catalogs",
@@ -70,6 +75,9 @@ fn confirm(cx: &mut Context<'_>, mark: &Mark) -> Result<String> {
     read_privately(cx)?;
     cx.hold_old()?;
     not_started(cx)?;
+    if !cx.old_control()?.cleanly_shut_down() {
+        return Err(cx.not_shut_down());
+    }
     cx.forget_mark()?;
     let reasons: Vec<&str> = since
         .doubts

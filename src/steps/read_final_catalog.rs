@@ -98,7 +98,7 @@ pub(super) fn read_privately(cx: &mut Context<'_>) -> Result<()> {
 
 /// Another cluster may lie at old's place, or an earlier state of the same one, or its format
 /// may have been changed by pg_checksums: none of them shows in a schema.
-fn is_the_cluster_prepared(cx: &Context<'_>, control: &ControlFile) -> Result<()> {
+pub(super) fn is_the_cluster_prepared(cx: &Context<'_>, control: &ControlFile) -> Result<()> {
     let prepared = cx.plan.old.system_identifier;
     let mut differences: Vec<(&str, String, String)> = Vec::new();
     if control.system_identifier != prepared {

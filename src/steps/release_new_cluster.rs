@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{Context, Phase, Step};
+use super::context::CONTROL;
+use super::{Context, NEW_CONTROL, Phase, Step};
 use crate::error::Result;
 
 pub(super) struct ReleaseNewCluster;
@@ -17,10 +18,14 @@ impl Step for ReleaseNewCluster {
     }
 
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
+        // By link, old was retired, and found untouched then.
+        if !cx.plan.mode.shares_files() && cx.state.path(NEW_CONTROL)?.exists() {
+            cx.old_is_untouched(CONTROL)?;
+        }
         cx.release_new()?;
         cx.let_go_of_old()?;
         if !cx.handover.start {
-            cx.service_stays_down()?;
+            cx.service_can_be_up()?;
             if let Some(command) = &cx.handover.resume {
                 cx.note(format!("when new has been started, run: {command}"));
             }

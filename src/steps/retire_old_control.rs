@@ -33,6 +33,11 @@ impl Step for RetireOldControl {
         if old.path(CONTROL)?.exists() {
             old.rename(CONTROL, &old, RETIRED)?;
         }
+        // Who started old before this moment is seen, and after it nobody can.
+        if let Err(error) = cx.old_is_untouched(RETIRED) {
+            old.rename(RETIRED, &old, CONTROL)?;
+            return Err(error);
+        }
         Ok("old cannot be started any more".to_owned())
     }
 

@@ -22,6 +22,7 @@ impl Step for VerifyNewCluster {
     }
 
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
+        cx.keep_hold_of_old()?;
         if cx.old_was_started()? {
             return Err(Error::new(
                 Code::OldChanged,

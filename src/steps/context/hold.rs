@@ -33,12 +33,35 @@ impl Context<'_> {
         }
         .format();
         old.write(DRAFT, text.as_bytes(), 0o600)?;
-        // Nobody is alive who wrote it.
-        old.remove_file(PID_FILE)?;
         let draft = old.path(DRAFT)?;
-        let named = old.link(&draft, PID_FILE);
+        let mut named = old.link(&draft, PID_FILE);
+        if named.is_err() && old.path(PID_FILE)?.exists() && !self.somebody_serves_old()? {
+            // Nobody is alive who wrote it.
+            old.remove_file(PID_FILE)?;
+            named = old.link(&draft, PID_FILE);
+        }
         old.remove_file(DRAFT)?;
         named
+    }
+
+    /// Holds old again where the file has gone.
+    ///
+    /// pg_ctlcluster, which Debian's units run after every stop, takes the file for a stale one
+    /// and removes it. So it keeps others away only while nobody tidies up; what is believed in
+    /// the end is old's control file.
+    pub fn keep_hold_of_old(&self) -> Result<()> {
+        match self.old_dir().postmaster_pid()? {
+            Some(file) if is_a_hold(&file) => Ok(()),
+            _ => self.hold_old(),
+        }
+    }
+
+    /// Whether a server runs in old; a hold is none.
+    pub(super) fn somebody_serves_old(&self) -> Result<bool> {
+        match self.old_dir().postmaster_pid()? {
+            Some(file) if is_a_hold(&file) => Ok(false),
+            _ => Ok(server::running(&self.old_dir())?.is_some()),
+        }
     }
 
     /// Removes that file, and none that a server has written.

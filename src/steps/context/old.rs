@@ -22,9 +22,10 @@ pub struct OldAtHand {
 
 /// A digest that shows any start, and the counters that tell a later state from an earlier one.
 #[derive(Serialize, Deserialize)]
-struct Remembered {
+pub struct Remembered {
     digest: String,
-    control: ControlFile,
+    /// The counters.
+    pub control: ControlFile,
 }
 
 impl Context<'_> {
@@ -158,11 +159,36 @@ impl Context<'_> {
     /// Writes down what old's control file is now: the stored catalog is old's as long as the
     /// file stays this.
     pub fn remember_old_control(&self) -> Result<()> {
-        let remembered = Remembered {
+        self.remember_old_control_as(&self.look_at_old_control()?)
+    }
+
+    /// What there is to be remembered now.
+    pub fn look_at_old_control(&self) -> Result<Remembered> {
+        Ok(Remembered {
             digest: control::fingerprint(&self.plan.old.data_dir)?,
             control: self.old_control()?,
-        };
-        self.save(OLD_CONTROL, &remembered)
+        })
+    }
+
+    /// Writes down what was seen before.
+    pub fn remember_old_control_as(&self, seen: &Remembered) -> Result<()> {
+        self.save(OLD_CONTROL, seen)
+    }
+
+    /// An error where old was started since it was remembered, or runs; `file` is its control
+    /// file, under whatever name. Asked when nobody can start it any more, the answer stays true.
+    pub fn old_is_untouched(&self, file: &str) -> Result<()> {
+        let known: Remembered = self.load(OLD_CONTROL)?;
+        let path = self.old_area()?.path(file)?;
+        let same = known.digest == control::fingerprint_file(&path)?;
+        if same && known.control.cleanly_shut_down() && !self.somebody_serves_old()? {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::OldChanged,
+            "the old cluster was started in the middle of the cutover",
+        )
+        .fact("data directory", self.plan.old.data_dir.display()))
     }
 
     /// Old's control file as it was then.

@@ -128,12 +128,15 @@ impl Context<'_> {
         self.state.remove_file(DOWN_SINCE)
     }
 
-    /// The program has done its part; service is down until somebody starts new.
-    pub fn service_stays_down(&mut self) -> Result<()> {
+    /// The program has done its part: service can be up, and is when somebody starts new.
+    pub fn service_can_be_up(&mut self) -> Result<()> {
         if self.outage.began.is_some() {
-            self.note("service is down until the new cluster is started");
+            self.note(
+                "service stays down until the new cluster is started; the time told below ends \
+                 where it can be",
+            );
         }
-        self.state.remove_file(DOWN_SINCE)
+        self.service_is_up()
     }
 
     /// Stops the operator's server, and verifies that it has shut down.
@@ -157,6 +160,7 @@ impl Context<'_> {
     pub fn serve_again(&mut self, opts: &PostmasterOpts, handover: &Handover) -> Result<()> {
         let limit = handover.stop_timeout.max(START_LIMIT);
         wait_while_stopping(self, limit)?;
+        wait_while_starting(self, limit)?;
         if self.old_is_serving()?.is_some() {
             return Ok(());
         }
@@ -199,6 +203,19 @@ impl Context<'_> {
             Some(command) => self.hook("--pause-command", command, POOLER_LIMIT),
             None => Ok(()),
         }
+    }
+}
+
+/// Waits for a server that is on its way up: a service manager may have been quicker.
+fn wait_while_starting(cx: &Context<'_>, limit: Duration) -> Result<()> {
+    match server::running(&cx.old_dir())? {
+        Some(file) if !file.ready() => {
+            let dir = cx.old_dir();
+            let gone = || !matches!(server::running(&dir), Ok(Some(_)));
+            // One that ended again is started by us.
+            wait_until_ready(&dir, limit, cx.cancel, gone).map_or(Ok(()), |_| Ok(()))
+        }
+        _ => Ok(()),
     }
 }
 
