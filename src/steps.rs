@@ -65,6 +65,12 @@ pub trait Step: Sync {
         Ok(())
     }
 
+    /// Gives users back what the step took from them, where undoing a later step has failed;
+    /// nothing where that could do harm. The undo still follows, some day.
+    fn relieve(&self, _cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
+        Ok(())
+    }
+
     /// Undoes it, wholly or partly done as it may be.
     fn undo(&self, cx: &mut Context<'_>, intent: &Value) -> Result<()>;
 }

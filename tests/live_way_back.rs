@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
+
 use support::application::{Application, Book};
 use support::shop::{COUNT, QUIET, Shop};
 use support::trip::finish;
@@ -184,5 +186,43 @@ fn killed_and_resumed() {
             shop.trip.prepare();
             used.go_on();
         }
+    });
+}
+
+/// What keeps new from being put right is no reason for users to wait.
+#[test]
+fn old_serves_again_even_where_undoing_fails() {
+    as_server_user("old_serves_again_even_where_undoing_fails", || {
+        let shop = Shop::new("old-15", "new-17", "link");
+        let mut used = Used::new(&shop);
+        used.pause();
+        // A new name that the cutover will have to link.
+        shop.session().batch_execute("VACUUM FULL item").unwrap();
+        let mut cut = shop.trip.begin(shop.trip.command(&["cutover"]));
+        assert!(cut.reaches("step_done", "carry-transaction-state"));
+        cut.kill();
+        let sealed: Vec<_> = std::fs::read_dir(shop.trip.new.join("base"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .chain([shop.trip.new.clone()])
+            .collect();
+        let seal = |mode| {
+            for path in &sealed {
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+            }
+        };
+        seal(0o500);
+        let ran = finish(shop.trip.command(&["resume"]));
+        seal(0o700);
+        assert_eq!(ran.code, 6, "{}\n{}", ran.stdout, ran.stderr);
+        assert!(
+            ran.stderr.contains("its server is running"),
+            "{}",
+            ran.stderr
+        );
+        used.go_on();
+        used.demand_served("a failed undoing");
+        shop.trip.run(&["rollback"]).demand(0);
+        used.demand_served("the way back after it");
     });
 }

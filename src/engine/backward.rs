@@ -90,7 +90,30 @@ impl Engine<'_> {
     }
 
     /// Undoes steps until the target is reached; may be repeated after any interruption.
+    ///
+    /// What made the way forward fail often makes undoing fail as well. Users need not wait for
+    /// the repair of what is new's.
     pub(super) fn backward(&mut self, to: Target) -> Result<()> {
+        let undone = self.undo_until(to);
+        if undone.is_err() {
+            self.relieve();
+        }
+        undone
+    }
+
+    fn relieve(&mut self) {
+        let entries = self.state().steps.clone();
+        let waiting = entries.iter().filter(|e| e.state != StepState::Undoing);
+        for entry in waiting {
+            let step = self.steps.iter().find(|step| step.name() == entry.step);
+            let relieved = step.map_or(Ok(()), |step| step.relieve(&mut self.cx, &entry.intent));
+            if let Err(error) = relieved {
+                self.cx.warn(error.to_string());
+            }
+        }
+    }
+
+    fn undo_until(&mut self, to: Target) -> Result<()> {
         // What the interrupted way forward still waits for must not end the way back.
         self.cx.cancel = self.steady;
         self.cx.discarding = to != Target::Prepared;

@@ -78,6 +78,10 @@ pub fn standing_sentence(standing: Standing, clusters: Clusters<'_>) -> String {
             "the new cluster in {new} is complete and may be started; the old cluster in {old} \
              is kept for the way back and must not be started"
         ),
+        Standing::RollingBack if clusters.serving => format!(
+            "the way back has begun and not ended; the old cluster in {old} is as it was and its \
+             server is running, and the new one in {new} must not be started: roll back again"
+        ),
         Standing::RollingBack => format!(
             "the way back has begun and not ended; start neither the old cluster in {old} \
              nor the new one in {new}: roll back again"
@@ -138,7 +142,12 @@ mod tests {
         let too_early = [false, true].map(|shared| clusters(true, shared));
         let too_early =
             too_early.map(|clusters| standing_sentence(Standing::CuttingOver, clusters));
-        let serving = [Standing::Prepared, Standing::RolledBack].map(|standing| {
+        let backward = [
+            Standing::Prepared,
+            Standing::RollingBack,
+            Standing::RolledBack,
+        ];
+        let serving = backward.map(|standing| {
             let serving = Clusters {
                 serving: true,
                 ..clusters(false, true)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::context::Handover;
+use super::context::{CONTROL, Handover};
 use super::{Context, Phase, Step};
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::PostmasterOpts;
@@ -54,8 +54,14 @@ impl Step for StopOldServer {
     /// A postmaster.pid with the number of this living process keeps every other server away;
     /// once this process is dead the file is stale, and PostgreSQL removes stale ones itself.
     fn apply(&self, cx: &mut Context<'_>, intent: &Value) -> Result<String> {
-        cx.handover.take_over(read(intent)?.handover);
-        let Some(running) = cx.old_is_serving()? else {
+        let intent = read(intent)?;
+        cx.handover.take_over(intent.handover);
+        // One that was started since is no server the way back would start again: holding fails.
+        let serving = match intent.serving {
+            Some(_) => cx.old_is_serving()?,
+            None => None,
+        };
+        let Some(running) = serving else {
             cx.service_went_down();
             cx.hold_old()?;
             return Ok("old is down and kept from being started".to_owned());
@@ -83,6 +89,16 @@ impl Step for StopOldServer {
         Ok(())
     }
 
+    /// Old is what it was until it is retired, and new cannot be started until it is released.
+    fn relieve(&self, cx: &mut Context<'_>, intent: &Value) -> Result<()> {
+        let unharmed =
+            cx.state.path(super::NEW_CONTROL)?.exists() && cx.old_area()?.path(CONTROL)?.exists();
+        match unharmed {
+            true => self.undo(cx, intent),
+            false => Ok(()),
+        }
+    }
+
     /// Only a file of ours goes; one that a server wrote since is that server's. Where the
     /// cutover has stopped old, old goes back into service.
     fn undo(&self, cx: &mut Context<'_>, intent: &Value) -> Result<()> {
@@ -92,7 +108,12 @@ impl Step for StopOldServer {
             return Ok(());
         };
         cx.service_went_down();
-        cx.serve_again(&opts, &intent.handover)?;
+        if let Err(error) = cx.serve_again(&opts, &intent.handover) {
+            return Err(match &intent.handover.resume {
+                Some(command) => error.fact("when the old server is up again, run", command),
+                None => error,
+            });
+        }
         cx.service_is_up()?;
         cx.resume_pooler(intent.handover.resume.as_ref());
         cx.note("the old server is in service again");
