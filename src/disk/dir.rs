@@ -13,7 +13,7 @@ use super::act::{failure, outside, read_failure, sync_dir, trace};
 use super::copy::{copy_open, open_regular};
 use super::remove::{names, unlink};
 use super::space::FileId;
-use super::sync::sync_entry;
+use super::sync::{begin_writing, sync_entry};
 use crate::error::Result;
 use crate::fault;
 
@@ -122,7 +122,8 @@ impl AreaDir {
 
     /// Copies a regular file of the old cluster, with its mode, and returns its length.
     ///
-    /// An occupied name is an error, and a failure leaves what was copied so far.
+    /// An occupied name is an error, and a failure leaves what was copied so far. The file is on
+    /// its way to the disk, and durable after [`Self::sync_file`].
     pub fn copy_from(
         &self,
         old: &OldDir,
@@ -135,7 +136,8 @@ impl AreaDir {
         let (mut from, mode) = open_regular(&old.dir, old_name, &from_path)?;
         fault::point("disk.copy.begin");
         let path = self.path.join(new_name);
-        let (_, bytes) = copy_open(&mut from, &from_path, &self.dir, new_name, &path, mode)?;
+        let (to, bytes) = copy_open(&mut from, &from_path, &self.dir, new_name, &path, mode)?;
+        begin_writing(&to);
         fault::point("disk.copy.done");
         Ok(bytes)
     }

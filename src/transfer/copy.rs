@@ -20,7 +20,8 @@ struct File<'a> {
 /// Copies old's files of the relations moved to new, and waits until they are on disk.
 ///
 /// What new had of them is unlinked first, so that a copy that was interrupted is begun anew.
-/// Large files are begun first; each file is synced by the worker that wrote it.
+/// Large files are begun first. All are on their way to the disk before the first is waited for:
+/// a sync for each as it was written would commit the journal of the file system as often.
 pub fn copy(map: &FileMap, work: &Work<'_>) -> Result<Moved> {
     let folders: Vec<(&Folder, Pending)> = map
         .folders
@@ -43,6 +44,10 @@ pub fn copy(map: &FileMap, work: &Work<'_>) -> Result<Moved> {
         let now = done.fetch_add(file.len, Ordering::SeqCst) + file.len;
         work.progress("bytes", now, total);
         Ok(())
+    })?;
+    each(work.jobs, &files, work.cancel, |file| {
+        let synced = file.pending.new.sync_file(file.new_name);
+        synced.map_err(|error| in_folder(error, file.folder))
     })?;
     for (folder, pending) in &folders {
         pending
@@ -75,9 +80,7 @@ fn files<'a>(folders: &'a [(&'a Folder, Pending)]) -> Result<Vec<File<'a>>> {
     Ok(files)
 }
 
-fn copy_one(file: &File<'_>) -> Result<()> {
-    file.pending
-        .new
-        .copy_from(&file.pending.old, file.old_name, file.new_name)?;
-    file.pending.new.sync_file(file.new_name)
+fn copy_one(file: &File<'_>) -> Result<u64> {
+    let new = &file.pending.new;
+    new.copy_from(&file.pending.old, file.old_name, file.new_name)
 }
