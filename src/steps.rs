@@ -2,8 +2,9 @@
 //!
 //! A step is the unit of doing and of undoing. Before it acts, everything its undo will need
 //! is written down (its intent); `apply` may be repeated after having been interrupted
-//! anywhere, and so may `undo`. Steps know the clusters; they know nothing of the journal, of
-//! the terminal, or of each other.
+//! anywhere, and so may `undo`. Steps know the clusters; they know nothing of the journal or of
+//! the terminal. What several of them do alike is beside them, and is no step: drift, large
+//! objects, transaction state.
 
 mod carry_large_objects;
 mod carry_transaction_state;

@@ -6,9 +6,6 @@ use super::context::NEW_CONTROL;
 use super::{Context, Phase, Step};
 use crate::error::Result;
 
-/// What pg_resetwal writes; everything else was synced by who wrote it.
-const WRITTEN: [&str; 1] = ["pg_wal"];
-
 pub(super) struct SyncNewCluster;
 
 impl Step for SyncNewCluster {
@@ -22,9 +19,8 @@ impl Step for SyncNewCluster {
 
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
         let new = cx.new_area()?;
-        for dir in WRITTEN {
-            new.sync_tree(dir, 1)?;
-        }
+        // Everything else was synced by who wrote it.
+        new.sync_tree("pg_wal", 1)?;
         for dir in [
             "pg_xact",
             "pg_multixact/offsets",
