@@ -148,26 +148,23 @@ fn examine(
     let (snapshot, likeness) = read(old, jobs(arguments), &run.cancel, purpose)
         .map_err(|error| explained(error, || ask(None)))?;
     introduce(run, &surveyed, &snapshot);
-    let mut blocked = made_by_install_user(&snapshot, &surveyed.user).err();
+    let wrong_user = made_by_install_user(&snapshot, &surveyed.user).err();
+    let mut problems = Vec::from_iter(wrong_user);
     let relations = snapshot
         .databases
         .iter()
         .map(|database| database.relations.len() as u64)
         .sum();
-    let space = space_problems(
+    problems.extend(space_problems(
         &surveyed,
         arguments.mode.mode(),
         snapshot.databases.len() as u64,
         relations,
-    )?;
-    if !space.is_empty() {
-        blocked = Some(one_error(run, space));
+    )?);
+    if !old.private {
+        problems.extend(checks::lock_table(old, &snapshot, jobs(arguments))?);
     }
-    if !old.private
-        && let Some(error) = checks::lock_table(old, &snapshot, jobs(arguments))?
-    {
-        blocked = Some(error);
-    }
+    let blocked = (!problems.is_empty()).then(|| one_error(run, problems));
     let report = ask(Some(&snapshot))?;
     if let Some(error) = blocked {
         return Err(error);
