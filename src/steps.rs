@@ -37,7 +37,7 @@ use crate::error::Result;
 pub use crate::event::Phase;
 
 pub use context::{Context, Handover, NEW_CONTROL, NewState, OldAtHand, PLAN_FILE, new_state};
-pub use drift::{drift, drift_so_far, drifted};
+pub use drift::{drift, drifted, read_and_compare};
 pub use dump_old_schema::{FINGERPRINT, INVENTORY};
 
 /// One step of an upgrade.

@@ -12,7 +12,7 @@ use crate::journal::{Standing, State};
 use crate::pg::amount::count;
 use crate::plan::Plan;
 use crate::server::privileges;
-use crate::steps::{Context, NewState, drift_so_far, new_state};
+use crate::steps::{Context, NewState, new_state, read_and_compare};
 
 /// How many changes are named.
 const NAMED: usize = 20;
@@ -125,7 +125,11 @@ fn drift(run: &Run, plan: &Plan) -> Result<Option<Vec<Change>>> {
     let context = Context::new(plan, &run.stream, &run.cancel, area.clone(), None);
     match context.old_is_serving()? {
         None => Ok(None),
-        Some(running) => drift_so_far(&area, &running.endpoint, plan.jobs, &run.cancel).map(Some),
+        Some(running) => {
+            let server = &running.endpoint;
+            let (_, changes) = read_and_compare(&area, server, plan.jobs, &run.cancel)?;
+            Ok(Some(changes))
+        }
     }
 }
 

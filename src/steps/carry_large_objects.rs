@@ -24,8 +24,7 @@ impl Step for CarryLargeObjects {
     }
 
     fn needed(&self, cx: &Context<'_>) -> Result<bool> {
-        let old = cx.old_snapshot()?;
-        Ok(!large_objects::unknown(&cx.state, &old)?.is_empty())
+        large_objects::any_kept(&cx.state)
     }
 
     /// New still has the transaction status of its own making. Before that is replaced, every

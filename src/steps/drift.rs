@@ -2,7 +2,7 @@
 
 use super::context::load;
 use super::{FINGERPRINT, INVENTORY};
-use crate::catalog::{self, Change, Fingerprint, Inventory};
+use crate::catalog::{self, Change, Fingerprint, Inventory, Snapshot};
 use crate::disk::Area;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::server::{Cancel, Endpoint};
@@ -32,16 +32,18 @@ pub fn drift(
     Ok(catalog::changes(&dumped, &now))
 }
 
-/// The same for a server others may be using: true for the moment, and no promise for the next.
-pub fn drift_so_far(
+/// The catalog as it is, and what changed in it; of a server others use it is true for the
+/// moment, and no promise for the next.
+pub fn read_and_compare(
     state: &Area,
     server: &Endpoint,
     jobs: usize,
     cancel: &Cancel,
-) -> Result<Vec<Change>> {
+) -> Result<(Snapshot, Vec<Change>)> {
     let snapshot = catalog::read(server, jobs, cancel)?;
     let now = catalog::fingerprint(server, &snapshot.connectable(), jobs, cancel)?;
-    drift(state, &now, server, jobs, cancel)
+    let changes = drift(state, &now, server, jobs, cancel)?;
+    Ok((snapshot, changes))
 }
 
 /// The error that names what changed, if anything did.

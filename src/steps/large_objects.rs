@@ -22,7 +22,13 @@ pub(super) fn hold(state: &Area, old: &Snapshot) -> Result<()> {
         .collect();
     let text = serde_json::to_vec(&digests)
         .map_err(|e| Error::new(Code::Internal, "digests could not be written").caused_by(&e))?;
-    state.write(HELD, &text, 0o600)
+    state.write(HELD, &text, 0o600)?;
+    state.remove_tree(WANTED)
+}
+
+/// Whether anything was kept; asked while service is down, so no catalog is loaded for it.
+pub(super) fn any_kept(state: &Area) -> Result<bool> {
+    Ok(state.path(WANTED)?.exists())
 }
 
 /// The databases of this catalog whose large objects new does not know.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::drift::{drift, drifted};
+use super::drift::{drift, drifted, read_and_compare};
 use super::{Context, Phase, Step, large_objects};
 use crate::catalog;
 use crate::error::{Code, Error, Remedy, Result};
@@ -84,9 +84,7 @@ pub(super) fn read_privately(cx: &mut Context<'_>) -> Result<()> {
     let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
     let state = cx.state.clone();
     let server = cx.old_server()?;
-    let snapshot = catalog::read(server, jobs, cancel)?;
-    let now = catalog::fingerprint(server, &snapshot.connectable(), jobs, cancel)?;
-    let changes = drift(&state, &now, server, jobs, cancel)?;
+    let (snapshot, changes) = read_and_compare(&state, server, jobs, cancel)?;
     large_objects::keep(&state, &snapshot, server)?;
     cx.stop_old_server()?;
     if let Some(error) = drifted(&changes) {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::context::CONTROL;
 use super::{Context, Phase, Step};
 use crate::error::{Code, Error, Result};
 use crate::pg::amount::counted;
@@ -23,13 +24,7 @@ impl Step for VerifyNewCluster {
 
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
         cx.keep_hold_of_old()?;
-        if cx.old_was_started()? {
-            return Err(Error::new(
-                Code::OldChanged,
-                "the old cluster was started in the middle of the cutover",
-            )
-            .fact("data directory", cx.plan.old.data_dir.display()));
-        }
+        cx.old_is_untouched(CONTROL)?;
         let compared =
             verify::names_and_sizes(&cx.file_map()?, cx.plan.mode, cx.plan.jobs, cx.cancel)?;
         if compared.differences.is_empty() {

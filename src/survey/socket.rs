@@ -9,7 +9,7 @@ use super::owner::{self, Owner};
 /// The longest path a socket may have: `sun_path` less the final zero.
 const LONGEST: usize = 107;
 /// What a private server adds to the directory: one of its own, and in it the socket.
-const PRIVATE: &str = "/pg_migrator-XXXXXX/.s.PGSQL.65535";
+const PRIVATE: &str = "/pg_migrator-a1B2c3/.s.PGSQL.65535";
 
 /// Why no socket could be made in the directory, or among temporary files if none is given.
 pub(super) fn problem(given: Option<&Path>, owner: &Owner) -> Option<Error> {

@@ -8,7 +8,7 @@ use std::process::Command;
 use pg_migrator::catalog::{self, Change, Inventory, What};
 use pg_migrator::server::{Cancel, Client, Postmaster};
 
-use crate::shop::{serve, session};
+use crate::shop::{opened, serve};
 use crate::support::{as_server_user, bindir, cluster};
 
 /// Who dumps.
@@ -407,10 +407,7 @@ fn what_is_found_is_what_a_dump_shows() {
 fn play(installation: &str, seed: u64, rounds: u64) {
     let cluster = cluster(installation, &[]);
     let server = serve(&cluster, &[]);
-    session(&server, "template1")
-        .run_script("CREATE DATABASE shop")
-        .unwrap();
-    let mut client = session(&server, "shop");
+    let mut client = opened(&server);
     for statement in BEGINNING {
         client.run_script(statement).unwrap();
     }

@@ -3,7 +3,7 @@
 use pg_migrator::catalog::{self, Fingerprint, Inventory};
 use pg_migrator::server::{Cancel, Client, Postmaster};
 
-use crate::shop::{SHOP, run, serve, session, version};
+use crate::shop::{SHOP, opened, run, serve, version};
 use crate::support::{as_server_user, cluster};
 
 /// A database as it was at one moment.
@@ -280,10 +280,7 @@ fn every_change_is_named_and_nothing_else() {
 fn names_every_change(installation: &str) {
     let cluster = cluster(installation, &[]);
     let server = serve(&cluster, &[]);
-    session(&server, "template1")
-        .run_script("CREATE DATABASE shop")
-        .unwrap();
-    let mut client = session(&server, "shop");
+    let mut client = opened(&server);
     run(&mut client, SHOP);
     run(&mut client, MORE);
     let version = version(&mut client);

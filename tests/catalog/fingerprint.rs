@@ -3,7 +3,7 @@
 use pg_migrator::catalog::{self, Fingerprint};
 use pg_migrator::server::{Cancel, Client, Postmaster};
 
-use crate::shop::{SHOP, TEMPORARY, run, serve, session, value, version};
+use crate::shop::{SHOP, TEMPORARY, opened, run, serve, session, value, version};
 use crate::support::{as_server_user, cluster};
 
 pub fn fingerprint(server: &Postmaster) -> Fingerprint {
@@ -48,10 +48,7 @@ fn a_fingerprint_survives_maintenance() {
 fn survives_maintenance(installation: &str) {
     let cluster = cluster(installation, &[]);
     let server = serve(&cluster, &[]);
-    session(&server, "template1")
-        .run_script("CREATE DATABASE shop")
-        .unwrap();
-    let mut client = session(&server, "shop");
+    let mut client = opened(&server);
     run(&mut client, SHOP);
     half_finished(&server, &mut client);
     // What these leave behind in pg_class is taken away by the next VACUUM.
@@ -225,10 +222,7 @@ fn a_fingerprint_notices_every_change() {
 fn notices_every_change(installation: &str) {
     let cluster = cluster(installation, &[]);
     let server = serve(&cluster, &[]);
-    session(&server, "template1")
-        .run_script("CREATE DATABASE shop")
-        .unwrap();
-    let mut client = session(&server, "shop");
+    let mut client = opened(&server);
     run(&mut client, SHOP);
     let version = version(&mut client);
     let later = LATER_CHANGES.iter().filter(|(since, _)| version >= *since);

@@ -27,6 +27,14 @@ pub fn session(server: &Postmaster, database: &str) -> Client {
     client
 }
 
+/// A session in a new database `shop`.
+pub fn opened(server: &Postmaster) -> Client {
+    session(server, "template1")
+        .run_script("CREATE DATABASE shop")
+        .unwrap();
+    session(server, "shop")
+}
+
 pub fn value(client: &mut Client, sql: &str) -> String {
     client.text_rows(sql).unwrap()[0][0].clone().unwrap()
 }
