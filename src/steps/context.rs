@@ -4,7 +4,6 @@ mod control;
 mod hold;
 mod mark;
 mod old;
-mod removal;
 mod service;
 
 use std::path::PathBuf;

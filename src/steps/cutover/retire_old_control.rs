@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::context::{CONTROL, Context};
-use super::{Phase, Step};
 use crate::error::Result;
+use crate::steps::context::{CONTROL, Context};
+use crate::steps::{Phase, Step};
 
 /// The name pg_upgrade gives it too; operators know it.
 const RETIRED: &str = "global/pg_control.old";

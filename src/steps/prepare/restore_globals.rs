@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::dump_old_schema::EVERYBODY;
-use super::{Context, Phase, Step};
 use crate::disk::Area;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::amount::counted;
 use crate::pg::quote::shell_path;
 use crate::schema;
+use crate::steps::{Context, Phase, Step};
 
 pub(super) struct RestoreGlobals;
 

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::{Context, Phase, Step};
 use crate::disk;
 use crate::error::Result;
 use crate::pg::amount::counted;
 use crate::plan::Mode;
+use crate::steps::{Context, Phase, Step};
 use crate::transfer;
 
 const NAME: &str = "place-files";

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::{Context, Phase, Step};
 use crate::error::Result;
 use crate::event::EventKind;
 use crate::pg::amount::counted;
 use crate::schema::Restore;
+use crate::steps::{Context, Phase, Step};
 
 pub(super) struct RestoreSchemas;
 

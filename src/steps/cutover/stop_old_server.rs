@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::context::{CONTROL, Handover};
-use super::{Context, Phase, Step};
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::PostmasterOpts;
 use crate::server::sessions::{self, Session};
 use crate::server::{Client, Running};
+use crate::steps::context::{CONTROL, Handover};
+use crate::steps::{Context, Phase, Step};
 
 /// How many sessions are named.
 const NAMED: usize = 10;
@@ -82,7 +82,7 @@ impl Step for StopOldServer {
     /// let go of.
     fn renew(&self, cx: &mut Context<'_>, intent: &Value) -> Result<()> {
         cx.handover.take_over(read(intent)?.handover);
-        if cx.state.path(super::NEW_CONTROL)?.exists() {
+        if cx.state.path(crate::steps::NEW_CONTROL)?.exists() {
             cx.hold_old()?;
         }
         cx.service_went_down();
@@ -91,8 +91,8 @@ impl Step for StopOldServer {
 
     /// Old is what it was until it is retired, and new cannot be started until it is released.
     fn relieve(&self, cx: &mut Context<'_>, intent: &Value) -> Result<()> {
-        let unharmed =
-            cx.state.path(super::NEW_CONTROL)?.exists() && cx.old_area()?.path(CONTROL)?.exists();
+        let unharmed = cx.state.path(crate::steps::NEW_CONTROL)?.exists()
+            && cx.old_area()?.path(CONTROL)?.exists();
         match unharmed {
             true => self.undo(cx, intent),
             false => Ok(()),

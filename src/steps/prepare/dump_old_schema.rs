@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::{Context, Phase, Step, large_objects};
 use crate::catalog::{self, Portrait};
 use crate::error::Result;
 use crate::event::EventKind;
 use crate::pg::amount::counted;
 use crate::schema::{self, Dump, Dumped};
+use crate::steps::{Context, Phase, Step, large_objects};
 
 /// The fingerprint of old's catalogs at the time of the dump.
 pub const FINGERPRINT: &str = "fingerprint.json";

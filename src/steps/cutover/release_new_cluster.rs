@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::context::CONTROL;
-use super::{Context, NEW_CONTROL, Phase, Step};
 use crate::error::Result;
+use crate::steps::context::CONTROL;
+use crate::steps::{Context, NEW_CONTROL, Phase, Step};
 
 pub(super) struct ReleaseNewCluster;
 

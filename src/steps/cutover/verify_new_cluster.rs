@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::context::CONTROL;
-use super::{Context, Phase, Step};
 use crate::error::{Code, Error, Result};
 use crate::pg::amount::counted;
+use crate::steps::context::CONTROL;
+use crate::steps::{Context, Phase, Step};
 use crate::verify;
 
 /// How many differences an error names.

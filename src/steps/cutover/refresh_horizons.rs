@@ -6,13 +6,13 @@
 
 use serde_json::Value;
 
-use super::transaction_state::{self, Status, Used};
-use super::{Context, Phase, Step};
 use crate::catalog::{self, Snapshot};
 use crate::error::Result;
 use crate::pg::ControlFile;
 use crate::pg::amount::counted;
 use crate::schema;
+use crate::steps::transaction_state::{self, Status, Used};
+use crate::steps::{Context, Phase, Step};
 
 pub(super) struct RefreshHorizons;
 

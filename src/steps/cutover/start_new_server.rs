@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::context::wait_until_ready;
-use super::{Context, Phase, Step};
 use crate::error::{Code, Error, Result};
 use crate::pg::DataDir;
 use crate::server::{self, Program};
+use crate::steps::context::wait_until_ready;
+use crate::steps::{Context, Phase, Step};
 
 /// Name of the log pg_ctl writes, in the new data directory.
 const LOG: &str = "pg_migrator_start.log";

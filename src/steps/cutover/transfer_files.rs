@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::{Context, Phase, Step};
 use crate::error::Result;
 use crate::pg::amount::{count, counted, size};
 use crate::plan::Mode;
+use crate::steps::{Context, Phase, Step};
 use crate::transfer;
 
 const NAME: &str = "transfer-files";

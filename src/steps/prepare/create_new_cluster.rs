@@ -2,8 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::context::{CONTROL, Context, NEW_CONTROL};
-use super::{Phase, Step};
 use crate::catalog::{LocaleProvider as CatalogProvider, TemplateSettings};
 use crate::disk::Area;
 use crate::error::{Code, Error, Result};
@@ -11,6 +9,8 @@ use crate::pg::ControlFile;
 use crate::plan::Origin;
 use crate::server::Initdb;
 use crate::server::initdb::LocaleProvider;
+use crate::steps::context::{CONTROL, Context, NEW_CONTROL};
+use crate::steps::{Phase, Step};
 
 /// Where the files of an adopted cluster are kept for the way back.
 const ADOPTED: &str = "adopted";

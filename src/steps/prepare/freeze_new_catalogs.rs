@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::{Context, Phase, Step};
 use crate::error::Result;
 use crate::pg::amount::counted;
 use crate::schema;
+use crate::steps::{Context, Phase, Step};
 
 pub(super) struct FreezeNewCatalogs;
 

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::context::CONTROL;
 use super::read_final_catalog::{is_the_cluster_prepared, read_privately};
-use super::{Context, NEW_CONTROL, Phase, Step};
 use crate::catalog::Mark;
 use crate::error::{Code, Error, Remedy, Result};
+use crate::steps::context::CONTROL;
+use crate::steps::{Context, NEW_CONTROL, Phase, Step};
 use crate::verify;
 
 /// How many reasons for another reading are told.

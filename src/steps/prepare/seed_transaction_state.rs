@@ -6,10 +6,10 @@
 
 use serde_json::Value;
 
-use super::transaction_state::{self, Status, Used};
-use super::{Context, Phase, Step};
 use crate::error::Result;
 use crate::schema;
+use crate::steps::transaction_state::{self, Status, Used};
+use crate::steps::{Context, Phase, Step};
 
 pub(super) struct SeedTransactionState;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{CONTROL, Context};
+use super::context::{CONTROL, Context};
 use crate::disk::Area;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::control::is_wal_file;

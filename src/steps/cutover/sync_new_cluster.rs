@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::context::NEW_CONTROL;
-use super::{Context, Phase, Step};
 use crate::error::Result;
+use crate::steps::context::NEW_CONTROL;
+use crate::steps::{Context, Phase, Step};
 
 pub(super) struct SyncNewCluster;
 

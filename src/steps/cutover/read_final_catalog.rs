@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::drift::{drift, drifted, read_and_compare};
-use super::{Context, Phase, Step, large_objects};
 use crate::catalog;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::ControlFile;
 use crate::server::Running;
+use crate::steps::drift::{drift, drifted, read_and_compare};
+use crate::steps::{Context, Phase, Step, large_objects};
 
 /// How long transactions that write may keep the reading waiting. One that is still open then
 /// costs a private start only if it commits before the stop.
