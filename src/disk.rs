@@ -17,6 +17,7 @@ mod dir;
 #[cfg(test)]
 #[cfg(feature = "fault")]
 mod durability;
+mod entries;
 mod lock;
 mod remove;
 mod rename;
@@ -27,6 +28,7 @@ mod write;
 pub use appender::Appender;
 pub use area::Area;
 pub use dir::{AreaDir, OldDir};
+pub use entries::listings_tell_files;
 pub use lock::Lock;
 pub use space::{FileId, Space, identity, identity_if_present, space};
 pub use sync::sync_filesystem;

@@ -5,6 +5,7 @@
 
 mod downtime;
 mod filemap;
+mod horizons;
 mod mode;
 mod remaining;
 mod space;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use downtime::{Downtime, Load, downtime};
 pub use filemap::{FileMap, Folder, Pair, Places};
+pub use horizons::Horizons;
 pub use mode::Mode;
 pub use remaining::{Task, remaining, start_command};
 pub use space::{Demand, Inventory, demands};

@@ -19,8 +19,8 @@ use crate::work::Cancel;
 
 pub use copy::copy;
 pub use keep::{give_back, keep};
-pub use link::{link, link_beside};
-pub use listing::{Moved, Pending, pending, remove};
+pub use link::{Mended, link, link_beside, sum};
+pub use listing::{Moved, Name, Pending, pending, remove};
 pub use slru::{StatusDirs, carry};
 pub use wal::replace_wal;
 
@@ -61,3 +61,6 @@ fn in_folder(error: Error, folder: &Folder) -> Error {
         _ => error.fact("database", &folder.database),
     }
 }
+
+#[cfg(test)]
+mod tests;

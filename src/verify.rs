@@ -6,5 +6,5 @@
 mod files;
 mod quiet;
 
-pub use files::{Compared, contents, names_and_sizes};
+pub use files::{Compared, contents, mended, names_and_sizes};
 pub use quiet::{Since, since};

@@ -23,14 +23,14 @@ use crate::fault;
 /// them syncs but those that say so.
 #[derive(Debug)]
 pub struct AreaDir {
-    dir: OwnedFd,
+    pub(super) dir: OwnedFd,
     path: PathBuf,
 }
 
 /// A directory of the old cluster, held open for reading.
 #[derive(Debug)]
 pub struct OldDir {
-    dir: OwnedFd,
+    pub(super) dir: OwnedFd,
     path: PathBuf,
 }
 

@@ -76,18 +76,29 @@ pub(super) fn unlink(dir: impl AsFd, name: &OsStr, path: &Path) -> Result<()> {
 
 /// The names in a directory, in no order; "." and ".." are left out.
 pub(super) fn names(dir: impl AsFd, path: &Path) -> Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    entries(dir, path, |name, _| names.push(name.to_owned()))?;
+    Ok(names)
+}
+
+/// Visits the entries of a directory, in no order, with the number of the inode the directory
+/// has for each; "." and ".." are left out.
+pub(super) fn entries(
+    dir: impl AsFd,
+    path: &Path,
+    mut visit: impl FnMut(&OsStr, u64),
+) -> Result<()> {
     let failed = |e: Errno| read_failure("list", path, e);
     // A handle of its own, because reading moves the position all holders of one share.
     let mut list = Dir::openat(dir, ".", DIRECTORY, Mode::empty()).map_err(failed)?;
-    let mut names = Vec::new();
     for entry in list.iter() {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
-            names.push(OsStr::from_bytes(name).to_owned());
+            visit(OsStr::from_bytes(name), entry.ino());
         }
     }
-    Ok(names)
+    Ok(())
 }
 
 fn remove_contents(dir: impl AsFd, path: &Path) -> Result<()> {

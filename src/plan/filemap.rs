@@ -27,7 +27,7 @@ pub struct Folder {
     pub new_root: PathBuf,
     /// Their directory in new, relative to `new_root`.
     pub new_dir: PathBuf,
-    /// The relations.
+    /// The relations, by their numbers in old.
     pub pairs: Vec<Pair>,
 }
 
@@ -81,13 +81,14 @@ impl FileMap {
                 unpaired.push(format!("database {} (in new only)", database.name));
             }
         }
-        if unpaired.is_empty() {
-            Ok(Self {
-                folders: folders.into_values().collect(),
-            })
-        } else {
-            Err(without_partner(&unpaired))
+        if !unpaired.is_empty() {
+            return Err(without_partner(&unpaired));
         }
+        let mut folders: Vec<Folder> = folders.into_values().collect();
+        for folder in &mut folders {
+            folder.pairs.sort_unstable_by_key(|pair| pair.old);
+        }
+        Ok(Self { folders })
     }
 
     /// Number of relations.

@@ -1,5 +1,6 @@
 //! What every step works with: the plan, the places, the private servers.
 
+mod catalogs;
 mod control;
 mod hold;
 mod mark;
@@ -12,15 +13,15 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::catalog::{Portrait, Snapshot};
+use crate::catalog::Portrait;
 use crate::disk::Area;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::event::{EventKind, Level, Sink};
-use crate::pg::{DataDir, Oid};
-use crate::plan::{FileMap, Places, Plan};
+use crate::pg::DataDir;
+use crate::plan::Plan;
 use crate::schema::DumpFiles;
 use crate::server::{self, Installation, Postmaster, PostmasterSpec, Running, Side};
-use crate::transfer::Work;
+use crate::transfer::{Mended, Work};
 use crate::work::Cancel;
 
 /// Name of the plan in the state directory.
@@ -29,10 +30,6 @@ pub const PLAN_FILE: &str = "plan.json";
 pub const NEW_CONTROL: &str = "new-pg_control";
 /// The control file, relative to a data directory.
 pub(super) const CONTROL: &str = "global/pg_control";
-/// Old's catalog as it was dumped.
-const OLD_SNAPSHOT: &str = "old-snapshot.json";
-/// New's catalog after the restore.
-const NEW_SNAPSHOT: &str = "new-snapshot.json";
 /// Files of new's catalogs whose rows must be frozen.
 const HEAPS: &str = "new-catalogs.json";
 
@@ -63,7 +60,13 @@ pub struct Context<'a> {
     control_lent: bool,
     /// New is going to be discarded as a whole: what lies in it need not be put in order.
     pub discarding: bool,
+    /// What was made of the catalogs, as long as they are the same.
+    derived: Derived,
+    /// What this process changed when it linked; the rest it has found right.
+    pub mended: Option<Vec<Mended>>,
 }
+
+use catalogs::Derived;
 
 pub use control::{NewState, new_state};
 pub use old::OldAtHand;
@@ -95,6 +98,8 @@ impl<'a> Context<'a> {
             new_server: None,
             control_lent: false,
             discarding: false,
+            derived: Derived::default(),
+            mended: None,
         }
     }
 
@@ -284,26 +289,6 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Old's catalog as last read.
-    pub fn old_snapshot(&self) -> Result<Snapshot> {
-        self.load(OLD_SNAPSHOT)
-    }
-
-    /// Stores old's catalog.
-    pub fn save_old_snapshot(&self, snapshot: &Snapshot) -> Result<()> {
-        self.save(OLD_SNAPSHOT, snapshot)
-    }
-
-    /// New's catalog after the restore.
-    pub fn new_snapshot(&self) -> Result<Snapshot> {
-        self.load(NEW_SNAPSHOT)
-    }
-
-    /// Stores new's catalog.
-    pub fn save_new_snapshot(&self, snapshot: &Snapshot) -> Result<()> {
-        self.save(NEW_SNAPSHOT, snapshot)
-    }
-
     /// The files of new's catalogs.
     pub fn new_catalogs(&self) -> Result<Vec<PathBuf>> {
         self.load(HEAPS)
@@ -314,46 +299,12 @@ impl<'a> Context<'a> {
         self.save(HEAPS, &heaps)
     }
 
-    /// Which file of old becomes which file of new.
-    pub fn file_map(&self) -> Result<FileMap> {
-        let old = self.old_snapshot()?;
-        let new = self.new_snapshot()?;
-        let to = self.places(
-            &self.plan.new.data_dir,
-            self.plan.new.version.major,
-            self.new_control()?.catalog_version,
-        );
-        let from = self.places(
-            &self.plan.old.data_dir,
-            self.plan.old.version.major,
-            self.plan.old.catalog_version,
-        );
-        FileMap::new(&old, &new, &from, &to)
-    }
-
     /// Folder of new's version in every tablespace.
     pub fn new_version_dir(&self) -> Result<String> {
         Ok(DataDir::tablespace_version_dir(
             self.plan.new.version.major,
             self.new_control()?.catalog_version,
         ))
-    }
-
-    fn places(
-        &self,
-        data_dir: &std::path::Path,
-        major: crate::pg::MajorVersion,
-        catalog_version: u32,
-    ) -> Places {
-        let tablespaces = &self.plan.old.tablespaces;
-        Places {
-            data_dir: data_dir.to_owned(),
-            version_dir: DataDir::tablespace_version_dir(major, catalog_version),
-            tablespaces: tablespaces
-                .iter()
-                .map(|place| (Oid(place.oid.0), place.location.clone()))
-                .collect(),
-        }
     }
 }
 

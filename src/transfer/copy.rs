@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::listing::{Moved, Pending, pending};
+use super::listing::{Moved, Pending, Wanted, pending};
 use super::{Work, in_folder};
 use crate::error::Result;
 use crate::plan::{FileMap, Folder};
@@ -12,8 +12,7 @@ use crate::work::each;
 struct File<'a> {
     folder: &'a Folder,
     pending: &'a Pending,
-    old_name: &'a str,
-    new_name: &'a str,
+    wanted: Wanted,
     len: u64,
 }
 
@@ -29,10 +28,10 @@ pub fn copy(map: &FileMap, work: &Work<'_>) -> Result<Moved> {
         .map(|folder| Ok((folder, pending(folder)?)))
         .collect::<Result<_>>()?;
     for (folder, pending) in &folders {
-        for name in &pending.present {
+        for listed in &pending.present {
             pending
                 .new
-                .unlink(name)
+                .unlink(listed.file.file_name())
                 .map_err(|error| in_folder(error, folder))?;
         }
     }
@@ -46,7 +45,7 @@ pub fn copy(map: &FileMap, work: &Work<'_>) -> Result<Moved> {
         Ok(())
     })?;
     each(work.jobs, &files, work.cancel, |file| {
-        let synced = file.pending.new.sync_file(file.new_name);
+        let synced = file.pending.new.sync_file(file.wanted.new.file_name());
         synced.map_err(|error| in_folder(error, file.folder))
     })?;
     for (folder, pending) in &folders {
@@ -65,14 +64,12 @@ pub fn copy(map: &FileMap, work: &Work<'_>) -> Result<Moved> {
 fn files<'a>(folders: &'a [(&'a Folder, Pending)]) -> Result<Vec<File<'a>>> {
     let mut files = Vec::new();
     for (folder, pending) in folders {
-        for (new_name, old_name) in &pending.wanted {
-            let len = pending.old_identity(old_name)?.len;
+        for &wanted in &pending.wanted {
             files.push(File {
                 folder,
                 pending,
-                old_name,
-                new_name,
-                len,
+                wanted,
+                len: pending.old_identity(wanted.old)?.len,
             });
         }
     }
@@ -81,6 +78,7 @@ fn files<'a>(folders: &'a [(&'a Folder, Pending)]) -> Result<Vec<File<'a>>> {
 }
 
 fn copy_one(file: &File<'_>) -> Result<u64> {
-    let new = &file.pending.new;
-    new.copy_from(&file.pending.old, file.old_name, file.new_name)
+    let (pending, wanted) = (file.pending, file.wanted);
+    let (of_old, of_new) = (wanted.old.file_name(), wanted.new.file_name());
+    pending.new.copy_from(&pending.old, of_old, of_new)
 }

@@ -1,13 +1,17 @@
 //! What is in the directories of both clusters, and what it should become.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Ordering;
+use std::ffi::OsStr;
 
 use super::{Work, in_folder};
-use crate::disk::{Area, AreaDir, FileId, OldDir};
+use crate::disk::{Area, AreaDir, FileId, OldDir, listings_tell_files};
 use crate::error::{Code, Error, Result};
 use crate::pg::{Fork, RelFile, RelFileNumber};
-use crate::plan::{FileMap, Folder};
+use crate::plan::{FileMap, Folder, Pair};
 use crate::work::each;
+
+/// From so many relations on, both directories are listed at once.
+const MANY: usize = 1000;
 
 /// What a transfer did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,10 +38,43 @@ pub struct Pending {
     pub old: OldDir,
     /// The directory of new.
     pub new: AreaDir,
-    /// Names in old by names in new: what must be there at the end.
-    pub wanted: BTreeMap<String, String>,
-    /// Names in new that belong to the relations moved, as they are now.
-    pub present: Vec<String>,
+    /// What must be in new at the end, in order.
+    pub wanted: Vec<Wanted>,
+    /// What new has of the relations moved, as it is now, in order.
+    pub present: Vec<Listed>,
+    /// Whether the listings tell which names are one file; see [`listings_tell_files`].
+    pub telling: bool,
+}
+
+/// A file that must be in new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// What it is called there.
+    pub new: RelFile,
+    /// What it is called in old.
+    pub old: RelFile,
+    /// The inode the listing of old gives it.
+    inode: u64,
+}
+
+/// A file as a listing has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// What it is called.
+    pub file: RelFile,
+    /// The inode the listing gives it.
+    inode: u64,
+}
+
+/// One name of new, by what is there and what should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Name {
+    /// Nothing should be there.
+    TooMany(RelFile),
+    /// Nothing is there.
+    Missing(Wanted),
+    /// Something is there, and perhaps the right thing.
+    There(Wanted, Listed),
 }
 
 /// Whether a server is at work on old's files.
@@ -63,24 +100,14 @@ pub(super) fn pending_of(folder: &Folder, old: Old) -> Result<Pending> {
 fn open(folder: &Folder, use_of_old: Old) -> Result<Pending> {
     let old = OldDir::open(&folder.old_dir)?;
     let new = Area::new(&folder.new_root)?.open_dir(&folder.new_dir)?;
-    let by_old: HashMap<RelFileNumber, RelFileNumber> = folder
-        .pairs
-        .iter()
-        .map(|pair| (pair.old, pair.new))
-        .collect();
-    let mut missing: HashMap<RelFileNumber, ()> =
-        folder.pairs.iter().map(|pair| (pair.old, ())).collect();
-    let mut wanted = BTreeMap::new();
-    for (name, file) in relation_files(old.names()?) {
-        if let Some(number) = by_old.get(&file.number) {
-            if file.fork == Fork::Main && file.segment == 0 {
-                missing.remove(&file.number);
-            }
-            wanted.insert(file.renumbered(*number).file_name(), name);
-        }
-    }
+    let (of_old, present) = both(
+        folder,
+        || listed(|visit| old.entries(visit)),
+        || of_new(&new, folder),
+    );
+    let (wanted, without) = wanted(&of_old?, folder);
     if use_of_old == Old::AtRest
-        && let Some(number) = missing.keys().min()
+        && let Some(number) = without.iter().min()
     {
         return Err(Error::new(
             Code::FileVanished,
@@ -88,40 +115,134 @@ fn open(folder: &Folder, use_of_old: Old) -> Result<Pending> {
         )
         .fact("directory", folder.old_dir.display())
         .fact("file", number)
-        .fact("relations without a file", missing.len()));
+        .fact("relations without a file", without.len()));
     }
-    let present = names_of(&new, folder)?;
     Ok(Pending {
+        telling: listings_tell_files(&old, &new),
         old,
         new,
         wanted,
-        present,
+        present: present?,
     })
 }
 
-/// The files new has of the relations moved.
-fn names_of(new: &AreaDir, folder: &Folder) -> Result<Vec<String>> {
-    let by_new: HashMap<RelFileNumber, ()> =
-        folder.pairs.iter().map(|pair| (pair.new, ())).collect();
-    let names = relation_files(new.names()?);
-    Ok(names
-        .filter(|(_, file)| by_new.contains_key(&file.number))
-        .map(|(name, _)| name)
-        .collect())
+fn both<A: Send, B: Send>(
+    folder: &Folder,
+    one: impl FnOnce() -> A + Send,
+    other: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    if folder.pairs.len() < MANY {
+        return (one(), other());
+    }
+    std::thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        match one.join() {
+            Ok(one) => (one, other),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
-fn relation_files(names: Vec<std::ffi::OsString>) -> impl Iterator<Item = (String, RelFile)> {
-    names.into_iter().filter_map(|name| {
-        let name = name.into_string().ok()?;
-        let file = RelFile::parse(&name)?;
-        Some((name, file))
-    })
+/// The relation files of a directory, in order.
+fn listed(entries: impl FnOnce(&mut dyn FnMut(&OsStr, u64)) -> Result<()>) -> Result<Vec<Listed>> {
+    let mut files = Vec::new();
+    entries(&mut |name, inode| {
+        if let Some(file) = name.to_str().and_then(RelFile::parse) {
+            files.push(Listed { file, inode });
+        }
+    })?;
+    files.sort_unstable();
+    // A directory that changes while it is read may give a name twice.
+    files.dedup_by_key(|listed| listed.file);
+    Ok(files)
+}
+
+/// What must be in new, in order, and the relations of old that have no file.
+fn wanted(of_old: &[Listed], folder: &Folder) -> (Vec<Wanted>, Vec<RelFileNumber>) {
+    let mut pairs: Vec<Pair> = folder.pairs.clone();
+    pairs.sort_unstable_by_key(|pair| pair.old);
+    let mut wanted = Vec::with_capacity(of_old.len());
+    let mut without = Vec::new();
+    let mut files = of_old.iter().peekable();
+    for pair in pairs {
+        while files
+            .next_if(|listed| listed.file.number < pair.old)
+            .is_some()
+        {}
+        let mut has_main = false;
+        while let Some(listed) = files.next_if(|listed| listed.file.number == pair.old) {
+            has_main |= listed.file == RelFile::first(pair.old, Fork::Main);
+            wanted.push(Wanted {
+                new: listed.file.renumbered(pair.new),
+                old: listed.file,
+                inode: listed.inode,
+            });
+        }
+        if !has_main {
+            without.push(pair.old);
+        }
+    }
+    wanted.sort_unstable_by_key(|wanted| wanted.new);
+    (wanted, without)
+}
+
+/// The files new has of the relations moved, in order.
+fn of_new(new: &AreaDir, folder: &Folder) -> Result<Vec<Listed>> {
+    let mut moved: Vec<RelFileNumber> = folder.pairs.iter().map(|pair| pair.new).collect();
+    moved.sort_unstable();
+    let mut moved = moved.into_iter().peekable();
+    let mut files = listed(|visit| new.entries(visit))?;
+    files.retain(|listed| {
+        while moved
+            .next_if(|number| *number < listed.file.number)
+            .is_some()
+        {}
+        moved.peek() == Some(&listed.file.number)
+    });
+    Ok(files)
 }
 
 impl Pending {
+    /// Every name of new, in order: those there are and those there should be.
+    pub fn names(&self) -> impl Iterator<Item = Name> {
+        let mut wanted = self.wanted.iter().copied().peekable();
+        let mut present = self.present.iter().copied().peekable();
+        std::iter::from_fn(move || {
+            let order = match (wanted.peek(), present.peek()) {
+                (None, None) => return None,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(wanted), Some(present)) => wanted.new.cmp(&present.file),
+            };
+            match order {
+                Ordering::Less => wanted.next().map(Name::Missing),
+                Ordering::Greater => present.next().map(|listed| Name::TooMany(listed.file)),
+                Ordering::Equal => wanted
+                    .next()
+                    .zip(present.next())
+                    .map(|(wanted, listed)| Name::There(wanted, listed)),
+            }
+        })
+    }
+
+    /// Whether both names are one file: by the listings where they tell it, else by a look at
+    /// both.
+    pub fn is_linked(&self, wanted: &Wanted, listed: &Listed) -> Result<bool> {
+        if self.telling {
+            return Ok(wanted.inode == listed.inode);
+        }
+        let of_old = self.old.identity(wanted.old.file_name())?;
+        let of_new = self.new.identity(listed.file.file_name())?;
+        Ok(of_old
+            .zip(of_new)
+            .is_some_and(|(old, new)| old.same_file(&new)))
+    }
+
     /// Identity of a file of old that must be there.
-    pub(super) fn old_identity(&self, name: &str) -> Result<FileId> {
-        self.old.identity(name)?.ok_or_else(|| {
+    pub(super) fn old_identity(&self, file: RelFile) -> Result<FileId> {
+        let name = file.file_name();
+        self.old.identity(&name)?.ok_or_else(|| {
             Error::new(Code::FileVanished, "a file of the old cluster is gone")
                 .fact("file", self.old.path().join(name).display())
         })
@@ -140,12 +261,12 @@ pub fn remove(map: &FileMap, work: &Work<'_>) -> Result<u64> {
                 return Ok(0);
             }
             let new = Area::new(&folder.new_root)?.open_dir(&folder.new_dir)?;
-            let names = names_of(&new, folder)?;
-            for name in &names {
-                new.unlink(name)?;
+            let files = of_new(&new, folder)?;
+            for listed in &files {
+                new.unlink(listed.file.file_name())?;
             }
             new.sync()?;
-            Ok(names.len() as u64)
+            Ok(files.len() as u64)
         };
         let count = in_this().map_err(|error| in_folder(error, folder))?;
         removed.fetch_add(count, std::sync::atomic::Ordering::SeqCst);

@@ -65,6 +65,7 @@ fn read_in_use(cx: &mut Context<'_>, running: &Running) -> Result<String> {
     }
     large_objects::keep(&cx.state, &reading.snapshot, server)?;
     cx.save_old_snapshot(&reading.snapshot)?;
+    cx.derive(&reading.snapshot)?;
     cx.save_mark(&reading.mark)?;
     let relations: usize = reading
         .snapshot
@@ -91,6 +92,7 @@ pub(super) fn read_privately(cx: &mut Context<'_>) -> Result<()> {
         return Err(error);
     }
     cx.save_old_snapshot(&snapshot)?;
+    cx.derive(&snapshot)?;
     cx.remember_old_control()
 }
 

@@ -6,9 +6,8 @@
 
 use serde_json::Value;
 
-use crate::catalog::{self, Snapshot};
+use crate::catalog;
 use crate::error::Result;
-use crate::pg::ControlFile;
 use crate::pg::amount::counted;
 use crate::schema;
 use crate::steps::transaction_state::{self, Status, Used};
@@ -26,11 +25,7 @@ impl Step for RefreshHorizons {
     }
 
     fn needed(&self, cx: &Context<'_>) -> Result<bool> {
-        Ok(outdated(
-            &cx.old_snapshot()?,
-            &cx.new_snapshot()?,
-            &cx.old_control()?,
-        ))
+        Ok(cx.horizons()?.outdated(&cx.old_control()?))
     }
 
     /// Old's horizons may lie beyond the counters that new was prepared with, so the counters
@@ -101,26 +96,4 @@ fn freeze_and_prove(cx: &mut Context<'_>) -> Result<()> {
     cx.stop_new_server()?;
     cx.save_new_catalogs(&catalogs)?;
     schema::scan(&cx.plan.new.data_dir, &catalogs, jobs, cancel).map(|_| ())
-}
-
-fn outdated(old: &Snapshot, new: &Snapshot, control: &ControlFile) -> bool {
-    let too_old = new.databases.iter().any(|database| {
-        database.frozen_xid.precedes(control.oldest_xid)
-            || database.min_multi.precedes(control.oldest_multi)
-    });
-    too_old
-        || old.databases.iter().any(|database| {
-            let now: std::collections::HashMap<_, _> = database
-                .relations
-                .iter()
-                .map(|relation| (relation.oid, (relation.frozen_xid, relation.min_multi)))
-                .collect();
-            new.database(&database.name).is_some_and(|prepared| {
-                prepared.relations.iter().any(|relation| {
-                    now.get(&relation.oid).is_some_and(|(xid, multi)| {
-                        xid.precedes(relation.frozen_xid) || multi.precedes(relation.min_multi)
-                    })
-                })
-            })
-        })
 }

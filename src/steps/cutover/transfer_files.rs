@@ -27,7 +27,9 @@ impl Step for TransferFiles {
         let work = cx.work(NAME);
         match cx.plan.mode {
             Mode::Link => {
-                let moved = transfer::link(&map, &work)?;
+                let mended = transfer::link(&map, &work)?;
+                let moved = transfer::sum(&mended);
+                cx.mended = Some(mended);
                 let kept = counted(moved.kept, "file");
                 Ok(match moved.files {
                     0 => format!("{kept} linked by prepare, nothing to mend"),
@@ -48,7 +50,10 @@ impl Step for TransferFiles {
         match cx.plan.mode {
             Mode::Copy if cx.discarding => Ok(()),
             Mode::Link => Ok(()),
-            Mode::Copy => transfer::remove(&cx.file_map()?, &cx.work(NAME)).map(|_| ()),
+            Mode::Copy => {
+                let map = cx.file_map()?;
+                transfer::remove(&map, &cx.work(NAME)).map(|_| ())
+            }
         }
     }
 }

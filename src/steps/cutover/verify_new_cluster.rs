@@ -22,11 +22,16 @@ impl Step for VerifyNewCluster {
         Phase::Cutover
     }
 
+    /// Where this process has just linked, every name it left alone was the right file: only
+    /// what it changed is looked at. Otherwise both directories are listed again.
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
         cx.keep_hold_of_old()?;
         cx.old_is_untouched(CONTROL)?;
-        let compared =
-            verify::names_and_sizes(&cx.file_map()?, cx.plan.mode, cx.plan.jobs, cx.cancel)?;
+        let (map, jobs, cancel) = (cx.file_map()?, cx.plan.jobs, cx.cancel);
+        let compared = match cx.mended.take() {
+            Some(folders) => verify::mended(&map, &folders, jobs, cancel)?,
+            None => verify::names_and_sizes(&map, cx.plan.mode, jobs, cancel)?,
+        };
         if compared.differences.is_empty() {
             let files = counted(compared.files, "file");
             return Ok(format!("names and sizes of {files} are right"));

@@ -35,10 +35,11 @@ impl Step for PlaceFiles {
         match cx.plan.mode {
             Mode::Copy => Ok("made room; the cutover copies".to_owned()),
             Mode::Link => {
-                let moved = match cx.old_is_serving()? {
+                let mended = match cx.old_is_serving()? {
                     Some(_) => transfer::link_beside(&map, &work)?,
                     None => transfer::link(&map, &work)?,
                 };
+                let moved = transfer::sum(&mended);
                 let files = counted(moved.files + moved.kept, "file");
                 Ok(format!("{files} linked"))
             }

@@ -1,0 +1,106 @@
+//! Both catalogs as they were last read, and what is made of them.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::Context;
+use crate::catalog::Snapshot;
+use crate::error::Result;
+use crate::pg::{DataDir, MajorVersion, Oid};
+use crate::plan::{FileMap, Horizons, Places};
+
+/// Old's catalog as last read.
+const OLD_SNAPSHOT: &str = "old-snapshot.json";
+/// New's catalog after the restore.
+const NEW_SNAPSHOT: &str = "new-snapshot.json";
+
+/// What is made of both catalogs, kept in memory until one of them is read again.
+///
+/// To load them takes a second where there are many relations, and service is down when this is
+/// asked for; another process that goes on has to load them.
+#[derive(Default)]
+pub(super) struct Derived(RefCell<Option<Made>>);
+
+#[derive(Clone)]
+struct Made {
+    map: Rc<FileMap>,
+    horizons: Rc<Horizons>,
+}
+
+impl Context<'_> {
+    /// Old's catalog as last read.
+    pub fn old_snapshot(&self) -> Result<Snapshot> {
+        self.load(OLD_SNAPSHOT)
+    }
+
+    /// Stores old's catalog.
+    pub fn save_old_snapshot(&self, snapshot: &Snapshot) -> Result<()> {
+        self.derived.0.take();
+        self.save(OLD_SNAPSHOT, snapshot)
+    }
+
+    /// New's catalog after the restore.
+    pub fn new_snapshot(&self) -> Result<Snapshot> {
+        self.load(NEW_SNAPSHOT)
+    }
+
+    /// Stores new's catalog.
+    pub fn save_new_snapshot(&self, snapshot: &Snapshot) -> Result<()> {
+        self.derived.0.take();
+        self.save(NEW_SNAPSHOT, snapshot)
+    }
+
+    /// Which file of old becomes which file of new.
+    pub fn file_map(&self) -> Result<Rc<FileMap>> {
+        Ok(self.made()?.map)
+    }
+
+    /// What is known of the horizons in new.
+    pub fn horizons(&self) -> Result<Rc<Horizons>> {
+        Ok(self.made()?.horizons)
+    }
+
+    /// Makes what will be asked for later, from old's catalog as it was stored.
+    pub fn derive(&self, old: &Snapshot) -> Result<()> {
+        self.make(old).map(|_| ())
+    }
+
+    fn made(&self) -> Result<Made> {
+        let made = self.derived.0.borrow().clone();
+        match made {
+            Some(made) => Ok(made),
+            None => self.make(&self.old_snapshot()?),
+        }
+    }
+
+    fn make(&self, old: &Snapshot) -> Result<Made> {
+        let new = self.new_snapshot()?;
+        let (from, to) = (&self.plan.old, &self.plan.new);
+        let from = self.places(&from.data_dir, from.version.major, from.catalog_version);
+        let catalog_version = self.new_control()?.catalog_version;
+        let to = self.places(&to.data_dir, to.version.major, catalog_version);
+        let made = Made {
+            map: Rc::new(FileMap::new(old, &new, &from, &to)?),
+            horizons: Rc::new(Horizons::compare(old, &new)),
+        };
+        self.derived.0.replace(Some(made.clone()));
+        Ok(made)
+    }
+
+    fn places(
+        &self,
+        data_dir: &std::path::Path,
+        major: MajorVersion,
+        catalog_version: u32,
+    ) -> Places {
+        let tablespaces = &self.plan.old.tablespaces;
+        Places {
+            data_dir: data_dir.to_owned(),
+            version_dir: DataDir::tablespace_version_dir(major, catalog_version),
+            tablespaces: tablespaces
+                .iter()
+                .map(|place| (Oid(place.oid.0), place.location.clone()))
+                .collect(),
+        }
+    }
+}

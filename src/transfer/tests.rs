@@ -1,0 +1,173 @@
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::*;
+use crate::event::Stream;
+use crate::pg::{RelFile, RelFileNumber};
+use crate::plan::{FileMap, Pair};
+
+/// A directory of old and one of new, with two relations: 1 becomes 11, 2 becomes 12.
+struct Dirs {
+    dir: tempfile::TempDir,
+    map: FileMap,
+    stream: Stream,
+    cancel: Cancel,
+}
+
+impl Dirs {
+    fn new(of_old: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["old", "new"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        for name in of_old {
+            fs::write(dir.path().join("old").join(name), name).unwrap();
+        }
+        let pair = |old, new| Pair {
+            old: RelFileNumber(old),
+            new: RelFileNumber(new),
+        };
+        let root = dir.path().canonicalize().unwrap();
+        let map = FileMap {
+            folders: vec![Folder {
+                database: "shop".into(),
+                old_dir: root.join("old"),
+                new_root: root,
+                new_dir: "new".into(),
+                pairs: vec![pair(1, 11), pair(2, 12)],
+            }],
+        };
+        Self {
+            dir,
+            map,
+            stream: Stream::default(),
+            cancel: Cancel::new(),
+        }
+    }
+
+    fn path(&self, rel: &str) -> std::path::PathBuf {
+        self.dir.path().join(rel)
+    }
+
+    fn link(&self) -> Mended {
+        link(&self.map, &self.work()).unwrap().remove(0)
+    }
+
+    fn work(&self) -> Work<'_> {
+        Work {
+            jobs: 2,
+            cancel: &self.cancel,
+            sink: &self.stream,
+            step: "test",
+        }
+    }
+
+    /// Names of new, each with what old calls the same file.
+    fn linked(&self) -> Vec<String> {
+        let inode = |path: &Path| path.metadata().unwrap().ino();
+        let list = |name| fs::read_dir(self.path(name)).unwrap().map(|e| e.unwrap());
+        let mut found: Vec<String> = list("new")
+            .map(|entry| {
+                let same = list("old").find(|old| inode(&old.path()) == inode(&entry.path()));
+                let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
+                format!("{}={}", name(entry), same.map(name).unwrap_or_default())
+            })
+            .collect();
+        found.sort();
+        found
+    }
+}
+
+fn file(name: &str) -> RelFile {
+    RelFile::parse(name).unwrap()
+}
+
+#[test]
+fn only_what_differs_is_mended() {
+    let dirs = Dirs::new(&["1", "1_fsm", "1.1", "2", "3", "pg_filenode.map"]);
+    fs::write(dirs.path("new/99"), "a catalog of new").unwrap();
+    let mended = dirs.link();
+    assert_eq!((mended.kept, mended.made.len()), (0, 4));
+    let wanted = ["11.1=1.1", "11=1", "11_fsm=1_fsm", "12=2", "99="];
+    assert_eq!(dirs.linked(), wanted);
+    assert_eq!(
+        dirs.link(),
+        Mended {
+            kept: 4,
+            ..Mended::default()
+        }
+    );
+
+    // One too many, one missing, and a foreign file of the right name and contents.
+    fs::write(dirs.path("new/12_vm"), "").unwrap();
+    fs::remove_file(dirs.path("new/11_fsm")).unwrap();
+    fs::remove_file(dirs.path("new/12")).unwrap();
+    fs::write(dirs.path("new/12"), "2").unwrap();
+    assert_eq!(
+        dirs.link(),
+        Mended {
+            kept: 2,
+            removed: vec![file("12_vm")],
+            made: vec![(file("11_fsm"), file("1_fsm")), (file("12"), file("2"))],
+        }
+    );
+    assert_eq!(dirs.linked(), wanted);
+    assert_eq!(fs::read(dirs.path("new/99")).unwrap(), b"a catalog of new");
+}
+
+/// A rewrite in old gives a relation another number, and maybe one that another relation had.
+#[test]
+fn files_that_change_places_are_told_apart() {
+    let mut dirs = Dirs::new(&["1", "2"]);
+    dirs.link();
+    dirs.map.folders[0].pairs[0].old = RelFileNumber(2);
+    dirs.map.folders[0].pairs[1].old = RelFileNumber(1);
+    assert_eq!(dirs.link().made.len(), 2);
+    assert_eq!(dirs.linked(), ["11=2", "12=1"]);
+}
+
+#[test]
+fn a_relation_without_a_file_ends_it_before_anything_is_changed() {
+    let dirs = Dirs::new(&["1", "2_fsm"]);
+    fs::write(dirs.path("new/12_vm"), "").unwrap();
+    let error = link(&dirs.map, &dirs.work()).unwrap_err();
+    assert_eq!(error.code(), Code::FileVanished);
+    assert!(error.facts().contains(&("file".into(), "2".into())));
+    assert_eq!(dirs.linked(), ["12_vm="]);
+    // Beside a server it may have been dropped.
+    assert_eq!(sum(&link_beside(&dirs.map, &dirs.work()).unwrap()).files, 2);
+    assert_eq!(dirs.linked(), ["11=1", "12_fsm=2_fsm"]);
+}
+
+/// Where listings do not tell which file a name stands for, each is looked at.
+#[test]
+fn names_are_looked_at_where_listings_tell_nothing() {
+    let dirs = Dirs::new(&["1", "2"]);
+    dirs.link();
+    fs::remove_file(dirs.path("new/12")).unwrap();
+    fs::write(dirs.path("new/12"), "2").unwrap();
+    for telling in [false, true] {
+        let mut pending = pending(&dirs.map.folders[0]).unwrap();
+        pending.telling &= telling;
+        let right: Vec<bool> = pending
+            .names()
+            .map(|name| match name {
+                Name::There(wanted, listed) => pending.is_linked(&wanted, &listed).unwrap(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(right, [true, false]);
+    }
+}
+
+#[test]
+fn files_of_the_relations_moved_are_removed_and_no_others() {
+    let dirs = Dirs::new(&["1", "1.1", "2"]);
+    fs::write(dirs.path("new/99"), "").unwrap();
+    fs::write(dirs.path("new/2"), "not moved").unwrap();
+    dirs.link();
+    assert_eq!(remove(&dirs.map, &dirs.work()).unwrap(), 3);
+    assert_eq!(dirs.linked(), ["2=", "99="]);
+    assert!(dirs.path("old/1.1").exists());
+}
