@@ -1,0 +1,146 @@
+//! The program is killed at every counted point of a command, and there is always a way out.
+//!
+//! `PGM_CRASH_EVERY=K` tries every Kth point, `PGM_CRASH_FROM=N` begins at the Nth; `ci/crash`
+//! tries all of them.
+
+#![cfg(feature = "fault")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::fs;
+use std::process::Command;
+
+use support::case::Case;
+use support::trip::{Ran, finish};
+use support::{as_server_user, say};
+
+/// Of how many points one is tried, unless the environment says otherwise.
+const EVERY: u64 = 67;
+
+/// What SIGKILL leaves as a status.
+const KILLED: i32 = -9;
+
+#[test]
+fn a_prepare_killed_anywhere_has_two_ways_out() {
+    as_server_user("a_prepare_killed_anywhere_has_two_ways_out", || {
+        let case = Case::new("link");
+        for number in points(&case, "prepare") {
+            let ran = finish(at(number, case.trip.first_command(&["prepare"])));
+            leave(&case, &ran, number);
+            case.demand_untouched(&format!("a prepare killed at point {number}"));
+        }
+        case.demand_back("killed prepares");
+    });
+}
+
+#[test]
+fn a_cutover_by_link_killed_anywhere_has_two_ways_out() {
+    as_server_user("a_cutover_by_link_killed_anywhere_has_two_ways_out", || {
+        killed_cutovers("link");
+    });
+}
+
+#[test]
+fn a_cutover_by_copy_killed_anywhere_has_two_ways_out() {
+    as_server_user("a_cutover_by_copy_killed_anywhere_has_two_ways_out", || {
+        killed_cutovers("copy");
+    });
+}
+
+fn killed_cutovers(mode: &str) {
+    let case = Case::new(mode);
+    for number in points(&case, "cutover") {
+        case.trip.prepare();
+        let ran = finish(at(number, case.trip.command(&["cutover"])));
+        leave(&case, &ran, number);
+        case.demand_untouched(&format!("{mode}: a cutover killed at point {number}"));
+    }
+    case.trip.prepare();
+    case.trip.cutover();
+    case.demand_arrived(&case.stock.dump);
+}
+
+#[test]
+fn a_rollback_killed_anywhere_is_repeated() {
+    as_server_user("a_rollback_killed_anywhere_is_repeated", || {
+        let case = Case::new("link");
+        for number in points(&case, "rollback") {
+            case.trip.prepare();
+            case.trip.cutover();
+            let ran = finish(at(number, case.trip.command(&["rollback"])));
+            ran.demand(KILLED);
+            case.trip.run(&["status"]).demand(0);
+            case.trip.rollback();
+            case.demand_untouched(&format!("a rollback killed at point {number}"));
+        }
+        case.demand_back("killed rollbacks");
+    });
+}
+
+/// Out of what a killed command left: on or back in turn, in every third case killed once more
+/// on the way; and from where `resume` leads, back.
+fn leave(case: &Case, ran: &Ran, number: u64) {
+    ran.demand(KILLED);
+    let way = if number % 2 == 0 {
+        "resume"
+    } else {
+        "rollback"
+    };
+    let status = case.trip.run(&["status"]);
+    if status.code != 0 || status.stdout.contains("everything was undone") {
+        // Killed before it had begun, there is nothing to go on with and nothing to undo.
+        case.demand_untouched(&format!("killed at point {number}, before it had begun"));
+        case.trip.run(&["resume"]).demand(4);
+        case.trip.prepare();
+        return case.trip.rollback();
+    }
+    if number % 3 == 0 {
+        let again = number * 7 % 40 + 1;
+        finish(at(again, case.trip.command(&[way])));
+    }
+    // The second time it may have nothing left to do.
+    case.trip.run(&[way]).demand(0);
+    if way == "resume" {
+        case.trip.run(&["verify"]).demand(0);
+        case.trip.rollback();
+    }
+}
+
+fn at(point: u64, mut command: Command) -> Command {
+    command.env("PGM_FAULT", point.to_string());
+    command
+}
+
+/// The points of a command that are tried, after it has been run once to count them.
+fn points(case: &Case, command: &str) -> Vec<u64> {
+    if command != "prepare" {
+        case.trip.prepare();
+    }
+    if command == "rollback" {
+        case.trip.cutover();
+    }
+    let log = case.trip.new.with_extension("points");
+    let mut counted = match command {
+        "prepare" => case.trip.first_command(&[command]),
+        _ => case.trip.command(&[command]),
+    };
+    counted.env("PGM_FAULT_LOG", &log);
+    finish(counted).demand(0);
+    let total = fs::read_to_string(&log).unwrap().lines().count() as u64;
+    fs::remove_file(&log).unwrap();
+    case.trip.rollback();
+    let tried: Vec<u64> = (given("PGM_CRASH_FROM", 1)..=total)
+        .step_by(usize::try_from(given("PGM_CRASH_EVERY", EVERY)).unwrap())
+        .collect();
+    let (some, mode) = (tried.len(), &case.trip.mode);
+    say(&format!(
+        "TRIED {some} of {total} points of {command} by {mode}"
+    ));
+    assert!(some > 0, "no point was tried");
+    tried
+}
+
+fn given(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |number| number.parse().unwrap())
+}
