@@ -150,6 +150,11 @@ impl Plan {
             format!("--state-dir {}", shell_path(&self.state_dir))
         }
     }
+
+    /// A command of this program on this migration, as it is typed.
+    pub fn command(&self, words: &str) -> String {
+        format!("pg_migrator {words} {}", self.named())
+    }
 }
 
 /// `NEWDATADIR.migration`.

@@ -20,7 +20,9 @@ use serde_json::Value;
 use crate::error::Result;
 pub use crate::event::Phase;
 
-pub use context::{Context, Handover, NEW_CONTROL, NewState, OldAtHand, PLAN_FILE, new_state};
+pub use context::{
+    Context, Handover, NEW_CONTROL, NewState, OldAtHand, PLAN_FILE, new_state, started_early,
+};
 pub use drift::{drift, drifted, read_and_compare};
 pub use prepare::{FINGERPRINT, INVENTORY};
 

@@ -149,6 +149,40 @@ fn by_copy_the_way_back_costs_what_was_written_to_new() {
     });
 }
 
+/// A crash can leave new's control file in place, and then anybody can start it.
+#[test]
+fn a_new_cluster_started_too_early_needs_a_person_by_link_and_a_rollback_by_copy() {
+    as_server_user(
+        "a_new_cluster_started_too_early_needs_a_person_by_link_and_a_rollback_by_copy",
+        || {
+            let early = |mode| {
+                let case = Case::new(mode);
+                case.trip.prepare();
+                let aside = case.trip.state().join("new-pg_control");
+                fs::rename(aside, case.trip.new.join("global/pg_control")).unwrap();
+                demand_started(&case.trip.new_starts());
+                case
+            };
+            let case = early("link");
+            for command in ["cutover", "resume", "rollback"] {
+                let ran = case.trip.run(&[command]);
+                ran.refused(7, "PGM-2011", &["start neither before a person"]);
+                assert!(!ran.stdout.contains("next:"), "{}", ran.stdout);
+            }
+            case.trip.demand_standing("start neither before a person");
+
+            let case = early("copy");
+            let remedy = ["rollback --discard-new-writes"];
+            case.trip.run(&["cutover"]).refused(4, "PGM-1210", &remedy);
+            case.trip.run(&["rollback"]).refused(4, "PGM-2008", &remedy);
+            case.trip
+                .run(&remedy[0].split(' ').collect::<Vec<_>>())
+                .demand(0);
+            case.demand_back("a new cluster that was started too early");
+        },
+    );
+}
+
 fn new_dump(case: &Case) -> String {
     let added = "9999\tin new";
     let last = "300\tnote 300";

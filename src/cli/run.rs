@@ -148,6 +148,7 @@ fn clusters(plan: &Plan) -> Clusters<'_> {
         old: &plan.old.data_dir,
         new: &plan.new.data_dir,
         started: started(plan),
+        early: became(plan) == Some(NewState::StartedEarly),
         shared: plan.mode.shares_files(),
         serving: serving(plan),
     }
@@ -165,8 +166,12 @@ fn serving(plan: &Plan) -> bool {
 
 /// Whether new has been started since it was handed over.
 fn started(plan: &Plan) -> bool {
-    let state = Area::new(&plan.state_dir).and_then(|area| new_state(plan, &area));
-    state == Ok(NewState::Started)
+    became(plan) == Some(NewState::Started)
+}
+
+fn became(plan: &Plan) -> Option<NewState> {
+    let area = Area::new(&plan.state_dir).ok()?;
+    new_state(plan, &area).ok()
 }
 
 /// The commands that may follow after this command ended as it did.
@@ -175,7 +180,14 @@ pub fn next(command: &str, outcome: &Outcome, plan: &Plan) -> Vec<String> {
         return Vec::new();
     };
     let differs = outcome.error.as_ref().map(Error::code) == Some(Code::Differences);
+    let early = became(plan) == Some(NewState::StartedEarly);
     let commands: &[&str] = match standing {
+        Standing::Preparing | Standing::Prepared | Standing::CuttingOver if early => {
+            match plan.mode.shares_files() {
+                true => &[],
+                false => &["rollback --discard-new-writes"],
+            }
+        }
         Standing::CuttingOver if started(plan) && plan.mode.shares_files() => &["resume"],
         Standing::CuttingOver if started(plan) => &["resume", "rollback --discard-new-writes"],
         Standing::Preparing | Standing::CuttingOver | Standing::RollingBack => {
@@ -190,10 +202,9 @@ pub fn next(command: &str, outcome: &Outcome, plan: &Plan) -> Vec<String> {
         Standing::Finalizing => &["finalize"],
         Standing::RolledBack | Standing::Finalized => &[],
     };
-    let place = plan.named();
     let line = |command: &&str| match *command {
         START => start_command(plan),
-        command => format!("pg_migrator {command} {place}"),
+        command => plan.command(command),
     };
     commands.iter().map(line).collect()
 }

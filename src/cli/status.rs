@@ -72,7 +72,9 @@ fn describe(run: &Run, state: &State, plan: &Plan, new: Result<NewState>) {
         Ok(NewState::Untouched) => {}
         // The standing says so.
         Ok(NewState::Started) if handed_over => {}
-        Ok(NewState::Started) => warn(run, "the new cluster has been started".to_owned()),
+        Ok(NewState::Started | NewState::StartedEarly) => {
+            warn(run, "the new cluster has been started".to_owned())
+        }
         Ok(NewState::Missing) => warn(
             run,
             "the control file of the new cluster is gone, or is that of another cluster".to_owned(),

@@ -7,7 +7,7 @@ use crate::error::{Code, Error, Remedy, Result};
 use crate::event::EventKind;
 use crate::fault;
 use crate::journal::{Milestone, Phase, Record, Standing, StepState, Target};
-use crate::steps::NewState;
+use crate::steps::{NewState, started_early};
 
 impl Engine<'_> {
     /// Undoes everything.
@@ -64,6 +64,9 @@ impl Engine<'_> {
         }
         if new == NewState::Missing {
             return Ok(());
+        }
+        if plan.mode.shares_files() && new == NewState::StartedEarly {
+            return Err(started_early(plan));
         }
         if plan.mode.shares_files() {
             return Err(Error::new(

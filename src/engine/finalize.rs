@@ -3,7 +3,8 @@
 use super::{Engine, Outcome};
 use crate::error::{Code, Error, Remedy, Result};
 use crate::journal::{Milestone, Standing};
-use crate::steps::NewState;
+use crate::plan::Plan;
+use crate::steps::{NewState, started_early};
 
 /// Removes the old cluster.
 ///
@@ -14,7 +15,7 @@ pub fn finalize(engine: &mut Engine<'_>, new_state: NewState) -> Outcome {
     let ready = match standing {
         // Killed after the last act, before what the migration kept was cleaned.
         Standing::Finalized => return Outcome::done(standing),
-        Standing::Upgraded => new_has_run(new_state),
+        Standing::Upgraded => new_has_run(engine.context().plan, new_state),
         Standing::Finalizing => Ok(()),
         _ => Err(Error::new(
             Code::WrongStanding,
@@ -41,7 +42,7 @@ fn begin(engine: &mut Engine<'_>, standing: Standing) -> Result<()> {
     engine.reach(Milestone::Finalizing)
 }
 
-fn new_has_run(new_state: NewState) -> Result<()> {
+fn new_has_run(plan: &Plan, new_state: NewState) -> Result<()> {
     match new_state {
         NewState::Started => Ok(()),
         NewState::Untouched => Err(Error::new(
@@ -51,6 +52,7 @@ fn new_has_run(new_state: NewState) -> Result<()> {
         .remedy(Remedy::manual(
             "start the new cluster, look at it, and finalize then",
         ))),
+        NewState::StartedEarly => Err(started_early(plan)),
         NewState::Missing => Err(Error::new(
             Code::NewWithoutControl,
             "the new cluster has no control file",

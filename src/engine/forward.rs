@@ -7,7 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::event::EventKind;
 use crate::fault;
 use crate::journal::{Milestone, Phase, Record, Standing, StepState, Target};
-use crate::steps::{NewState, new_state};
+use crate::steps::{NewState, new_state, started_early};
 
 impl Engine<'_> {
     /// Builds new, up to [`Milestone::Prepared`].
@@ -166,6 +166,10 @@ impl Engine<'_> {
         }
         match new_state(self.cx.plan, &self.cx.state) {
             Ok(NewState::Untouched) => {}
+            Ok(NewState::StartedEarly) => {
+                let early = started_early(self.cx.plan);
+                return self.stopped(early.fact("what failed before", error.to_string()));
+            }
             Ok(NewState::Started) => {
                 return self.stopped(error.fact("new cluster", "has been started"));
             }

@@ -55,7 +55,7 @@ impl Outcome {
         let exit = match error.code() {
             Code::Interrupted => Exit::Interrupted,
             Code::Terminated => Exit::Terminated,
-            Code::JournalDamaged => Exit::NeedsPerson,
+            Code::JournalDamaged | Code::NewStartedEarly => Exit::NeedsPerson,
             _ => Exit::Stopped,
         };
         Self {

@@ -174,6 +174,8 @@ codes! {
         "finalize removes the old cluster. It refuses to do so before the new one has been started normally at least once."
     2010 OldChanged Precondition "the old cluster was used while it must not be"
         "The old cluster's pg_control is not what it was when this program left it: somebody started it in the middle of the cutover."
+    2011 NewStartedEarly Precondition "the new cluster was started before it was complete"
+        "In link mode the new cluster shares files with the old one before it is complete. It was started by somebody in that time, so it may have written to files of the old cluster, and no command of this program can tell what. Start neither cluster. The log of the new server says when it was started and what it did; if it wrote to tables of users, the old cluster has to come from a backup."
     3001 ServerStart Work "a server did not start"
         "The program starts servers of its own on a private socket to read an old cluster that is stopped and to build the new one; and it starts the operator's server again where it had stopped it. The reason is in the server's log, whose last lines are in the facts."
     3002 ServerStop Work "a server did not stop"
@@ -246,7 +248,7 @@ impl Code {
     /// The exit status where the failure happened before anything was changed.
     pub fn exit_unchanged(self) -> Exit {
         match (self, self.family()) {
-            (Self::JournalDamaged, _) => Exit::NeedsPerson,
+            (Self::JournalDamaged | Self::NewStartedEarly, _) => Exit::NeedsPerson,
             (_, Family::Usage) => Exit::Usage,
             (_, Family::Findings) => Exit::Findings,
             (_, Family::Precondition | Family::Work) => Exit::Precondition,

@@ -27,6 +27,8 @@ pub struct Clusters<'a> {
     pub new: &'a Path,
     /// Whether new has been started since it was handed over.
     pub started: bool,
+    /// Whether new was started before it was complete.
+    pub early: bool,
     /// Whether both clusters have the same files.
     pub shared: bool,
     /// Whether a server of the operator runs in old.
@@ -44,6 +46,9 @@ pub fn standing_sentence(standing: Standing, clusters: Clusters<'_>) -> String {
         false => "may be started",
     };
     match standing {
+        Standing::Preparing | Standing::Prepared | Standing::CuttingOver if clusters.early => {
+            early_sentence(clusters)
+        }
         Standing::Preparing => format!(
             "the new cluster in {new} is half built and cannot be started; \
              the old cluster in {old} is as it was and {may_be_started}"
@@ -101,6 +106,21 @@ pub fn standing_sentence(standing: Standing, clusters: Clusters<'_>) -> String {
     }
 }
 
+fn early_sentence(clusters: Clusters<'_>) -> String {
+    let (old, new) = (clusters.old.display(), clusters.new.display());
+    match clusters.shared {
+        true => format!(
+            "the new cluster in {new} was started before it was complete and may have written to \
+             files it shares with the old cluster in {old}: start neither before a person has \
+             looked at both"
+        ),
+        false => format!(
+            "the new cluster in {new} was started before it was complete; the old cluster in \
+             {old} is as it was: roll back and lose what new has written"
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +141,7 @@ mod tests {
             old: Path::new("/srv/pg15"),
             new: Path::new("/srv/pg17"),
             started,
+            early: false,
             shared,
             serving: false,
         }
@@ -154,7 +175,12 @@ mod tests {
             };
             standing_sentence(standing, serving)
         });
-        let all = [&untouched[..], &started, &too_early, &serving].concat();
+        let incomplete = [false, true].map(|shared| Clusters {
+            early: true,
+            ..clusters(false, shared)
+        });
+        let incomplete = incomplete.map(|one| standing_sentence(Standing::Prepared, one));
+        let all = [&untouched[..], &started, &too_early, &serving, &incomplete].concat();
         crate::render::snapshot::compare("standings", &format!("{}\n", all.join("\n")));
     }
 }

@@ -68,7 +68,7 @@ pub struct Context<'a> {
 
 use catalogs::Derived;
 
-pub use control::{NewState, new_state};
+pub use control::{NewState, new_state, started_early};
 pub use old::OldAtHand;
 pub use service::{Handover, Outage, wait_until_ready};
 

@@ -21,6 +21,9 @@ pub enum NewState {
     Untouched,
     /// It has been started by somebody else than this program.
     Started,
+    /// The same, before it was released: it is not complete, and where files are shared it may
+    /// have written to those of old.
+    StartedEarly,
     /// Its control file is gone, or is that of another cluster.
     Missing,
 }
@@ -97,15 +100,13 @@ impl Context<'_> {
         self.new_is_down()?;
         match new_state(self.plan, &self.state)? {
             NewState::Untouched => Ok(()),
-            NewState::Started | NewState::Missing => Err(Error::new(
+            NewState::Missing => Err(Error::new(
                 Code::NewWithoutControl,
-                "the new cluster was started or replaced before it was released",
+                "the control file of the new cluster is gone, or is that of another one",
             )
             .fact("data directory", self.plan.new.data_dir.display())
-            .remedy(Remedy::manual(
-                "in copy mode roll back with --discard-new-writes; in link mode both clusters \
-                 must be looked at by a person before either is started",
-            ))),
+            .remedy(Remedy::command(self.plan.command("rollback")))),
+            NewState::Started | NewState::StartedEarly => Err(started_early(self.plan)),
         }
     }
 
@@ -132,16 +133,35 @@ impl Context<'_> {
     }
 }
 
+/// New was started when it was not complete.
+pub fn started_early(plan: &Plan) -> Error {
+    let (code, remedy) = match plan.mode.shares_files() {
+        true => (
+            Code::NewStartedEarly,
+            Remedy::manual(
+                "start neither cluster; compare the time of the start in the log of the new \
+                 server with the files of both, and restore the old cluster from a backup if in \
+                 doubt",
+            ),
+        ),
+        false => (
+            Code::NewWithoutControl,
+            Remedy::command(plan.command("rollback --discard-new-writes")),
+        ),
+    };
+    Error::new(code, "the new cluster was started before it was complete")
+        .fact("data directory", plan.new.data_dir.display())
+        .fact("mode", plan.mode)
+        .remedy(remedy)
+}
+
 fn started(plan: &Plan) -> Error {
     Error::new(
         Code::WayBackGone,
         "the new cluster has been started and may have written to the files it shares with old",
     )
     .fact("new data directory", plan.new.data_dir.display())
-    .remedy(Remedy::command(format!(
-        "pg_migrator resume --state-dir {}",
-        crate::pg::quote::shell_path(&plan.state_dir)
-    )))
+    .remedy(Remedy::command(plan.command("resume")))
 }
 
 fn identity(state: &Area) -> Result<Option<SystemIdentifier>> {
@@ -187,17 +207,17 @@ pub fn new_state(plan: &Plan, state: &Area) -> Result<NewState> {
         // It was about to be made or adopted, and whoever started it did so before.
         None => return Ok(NewState::Untouched),
     }
-    let untouched = match released {
-        Some(known) => control::fingerprint_file(&in_place)? == known,
+    let untouched = match &released {
+        Some(known) => control::fingerprint_file(&in_place)? == *known,
         None => server::last_start_was_ours(&DataDir {
             path: plan.new.data_dir.clone(),
             config_dir: plan.new.data_dir.clone(),
             major: plan.new.version.major,
         })?,
     };
-    Ok(if untouched {
-        NewState::Untouched
-    } else {
-        NewState::Started
+    Ok(match (untouched, released) {
+        (true, _) => NewState::Untouched,
+        (false, Some(_)) => NewState::Started,
+        (false, None) => NewState::StartedEarly,
     })
 }
