@@ -34,7 +34,13 @@ impl Listener for Recorder {
         }
         if let Ok(mut line) = serde_json::to_vec(event) {
             line.push(b'\n');
-            let _ = self.appender.append(&line);
+            // While service is down every step would wait for the disk twice more.
+            let _ = match event.kind {
+                EventKind::StepStarted { .. } | EventKind::StepFinished { .. } => {
+                    self.appender.append_without_sync(&line)
+                }
+                _ => self.appender.append(&line),
+            };
         }
     }
 }
