@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use support::as_server_user;
-use support::shop::{COUNT, Shop};
+use support::shop::{COUNT, Shop, wait_for};
 use support::trip::finish;
 
 #[test]
@@ -119,6 +119,34 @@ fn commands_of_a_service_manager_stop_and_start_both() {
         // The same socket, another server.
         assert_eq!(shop.in_old("SHOW server_version_num")[..2], *"17");
         assert_eq!(shop.in_old(COUNT), "1000 1000");
+    });
+}
+
+/// The command is ended with the cutover, what it asked for is not: old still serves for a moment,
+/// and goes down behind the back of whoever believes it.
+#[test]
+fn a_stop_that_goes_on_after_the_interruption_is_followed_by_a_start() {
+    let name = "a_stop_that_goes_on_after_the_interruption_is_followed_by_a_start";
+    as_server_user(name, || {
+        let shop = Shop::new("old-15", "new-17", "link");
+        let server = shop.prepared();
+        let before = shop.process();
+        let asked = shop.flag("asked");
+        let stop = format!(
+            "setsid sh -c 'sleep 1; {} stop -m fast -D {}' & touch {}; sleep 600",
+            shop.trip.old_bindir.join("pg_ctl").display(),
+            shop.trip.old.display(),
+            asked.display()
+        );
+        let words = ["cutover", "--stop-old-command", &stop];
+        let cut = shop.trip.begin(shop.trip.command(&words));
+        wait_for(&asked);
+        cut.signal(nix::sys::signal::Signal::SIGINT);
+        cut.wait().demand(130);
+        drop(server);
+        assert_ne!(shop.process(), before);
+        assert_eq!(shop.in_old(COUNT), "1000 1000");
+        shop.trip.demand_standing("waits for the cutover");
     });
 }
 

@@ -70,7 +70,7 @@ use catalogs::Derived;
 
 pub use control::{NewState, new_state, started_early};
 pub use old::OldAtHand;
-pub use service::{Handover, Outage, wait_until_ready};
+pub use service::{Handover, Outage, wait_until_ready, wait_until_started};
 
 impl<'a> Context<'a> {
     /// A context with no server running.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Remedy, Result};
 use crate::event::DowntimePart;
 use crate::pg::{ClusterState, PostmasterOpts};
 use crate::server::{self, Hook, Running, StartSpec, StopSpec};
@@ -17,6 +17,10 @@ const DOWN_SINCE: &str = "down-since.json";
 const POOLER_LIMIT: Duration = Duration::from_secs(60);
 /// How long a server may take to start.
 const START_LIMIT: Duration = Duration::from_secs(600);
+/// How long after a command that starts a server nothing of one may be seen.
+const SIGN_LIMIT: Duration = Duration::from_secs(60);
+/// How long a server that somebody may still be about to stop is watched.
+const STEADY: Duration = Duration::from_secs(3);
 /// How often a server that is on its way is looked at.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -159,10 +163,20 @@ impl Context<'_> {
     /// A server that is still stopping is waited for: nothing takes its request back.
     pub fn serve_again(&mut self, opts: &PostmasterOpts, handover: &Handover) -> Result<()> {
         let limit = handover.stop_timeout.max(START_LIMIT);
-        wait_while_stopping(self, limit)?;
-        wait_while_starting(self, limit)?;
-        if self.old_is_serving()?.is_some() {
-            return Ok(());
+        let started = Instant::now();
+        loop {
+            wait_while_stopping(self, limit)?;
+            wait_while_starting(self, limit)?;
+            match self.old_is_serving()? {
+                None => break,
+                // A service manager does what it was asked for, also when whoever asked is gone.
+                Some(_) if handover.stop_old.is_some() && started.elapsed() < limit => {
+                    if stays_ready(self)? {
+                        return Ok(());
+                    }
+                }
+                Some(_) => return Ok(()),
+            }
         }
         if self.old_control()?.state != ClusterState::ShutDown {
             self.note("the old server was not shut down: it recovers while it starts");
@@ -183,7 +197,7 @@ impl Context<'_> {
             .map(|_| ()),
             Some(command) => {
                 self.hook("--start-old-command", command, limit)?;
-                wait_until_ready(&data_dir, limit, self.cancel, || false).map(|_| ())
+                wait_until_started(&data_dir, limit, self.cancel).map(|_| ())
             }
         }
     }
@@ -238,6 +252,55 @@ fn wait_while_stopping(cx: &Context<'_>, limit: Duration) -> Result<()> {
     Ok(())
 }
 
+/// Whether old goes on serving for a while.
+fn stays_ready(cx: &Context<'_>) -> Result<bool> {
+    let since = Instant::now();
+    while since.elapsed() < STEADY {
+        match server::running(&cx.old_dir())? {
+            Some(file) if file.ready() => {}
+            _ => return Ok(false),
+        }
+        cx.cancel.check()?;
+        std::thread::sleep(LOOK);
+    }
+    Ok(true)
+}
+
+/// Waits until the server that a command was to start accepts sessions; gives its port.
+///
+/// A command that succeeds may have started nothing: that ends the waiting when for a minute no
+/// server has been seen.
+pub fn wait_until_started(
+    data_dir: &crate::pg::DataDir,
+    limit: Duration,
+    cancel: &Cancel,
+) -> Result<u16> {
+    wait_for_sign(data_dir, SIGN_LIMIT, limit, cancel)
+}
+
+fn wait_for_sign(
+    data_dir: &crate::pg::DataDir,
+    sign: Duration,
+    limit: Duration,
+    cancel: &Cancel,
+) -> Result<u16> {
+    let seen = std::cell::Cell::new(Instant::now());
+    let nobody = || {
+        if matches!(server::running(data_dir), Ok(None)) {
+            return seen.get().elapsed() > sign;
+        }
+        seen.set(Instant::now());
+        false
+    };
+    let waited = wait_until_ready(data_dir, limit, cancel, nobody);
+    waited.map_err(|error| match (error.code(), nobody()) {
+        (Code::ServerStart, true) => error.remedy(Remedy::manual(
+            "the command succeeded, and no server is running there: try it by hand",
+        )),
+        _ => error,
+    })
+}
+
 /// Waits until a server in this data directory accepts sessions; gives its port.
 ///
 /// Ends early where `over` says that nobody is starting one any more.
@@ -265,5 +328,27 @@ pub fn wait_until_ready(
         }
         cancel.check()?;
         std::thread::sleep(LOOK);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::{DataDir, MajorVersion};
+
+    #[test]
+    fn a_command_that_started_nothing_is_not_waited_for_to_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = DataDir {
+            path: dir.path().to_owned(),
+            config_dir: dir.path().to_owned(),
+            major: MajorVersion(17),
+        };
+        let begun = Instant::now();
+        let (sign, long) = (Duration::from_millis(50), Duration::from_secs(60));
+        let error = wait_for_sign(&data_dir, sign, long, &Cancel::new()).unwrap_err();
+        assert_eq!(error.code(), Code::ServerStart);
+        assert!(error.to_string().contains("no server"), "{error}");
+        assert!(begun.elapsed() >= sign && begun.elapsed() < long / 2);
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::error::{Code, Error, Result};
 use crate::pg::DataDir;
 use crate::server::{self, Program};
-use crate::steps::context::wait_until_ready;
+use crate::steps::context::{wait_until_ready, wait_until_started};
 use crate::steps::{Context, Phase, Step};
 
 /// Name of the log pg_ctl writes, in the new data directory.
@@ -42,7 +42,7 @@ impl Step for StartNewServer {
             (None, None) => return start(cx, &new),
             (None, Some(command)) => {
                 cx.hook("--start-new-command", &command, START_LIMIT)?;
-                wait_until_ready(&new, START_LIMIT, cx.cancel, || false)?
+                wait_until_started(&new, START_LIMIT, cx.cancel)?
             }
         };
         up(cx, port)
