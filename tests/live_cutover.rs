@@ -255,3 +255,37 @@ fn a_restart_between_prepare_and_cutover_is_no_step_back() {
         },
     );
 }
+
+#[test]
+fn a_slot_with_changes_nobody_has_read_is_named_before_the_stop() {
+    let name = "a_slot_with_changes_nobody_has_read_is_named_before_the_stop";
+    as_server_user(name, || {
+        let shop = Shop::new("old-15", "new-17", "copy");
+        let server = shop.prepared_with(&["wal_level=logical", "autovacuum=off"]);
+        server.sql(
+            "shop",
+            "SELECT pg_create_logical_replication_slot('changes', 'test_decoding')",
+        );
+        server.sql(
+            "shop",
+            "INSERT INTO sold SELECT 7 FROM generate_series(1, 1000)",
+        );
+        shop.trip.cutover();
+        drop(server);
+        let events = shop.trip.events();
+        let warnings: Vec<&str> = events
+            .iter()
+            .filter(|event| event["event"] == "message" && event["level"] == "warning")
+            .filter_map(|event| event["text"].as_str())
+            .filter(|text| text.contains(" replication slot "))
+            .collect();
+        let [told] = warnings[..] else {
+            panic!("{warnings:?}")
+        };
+        assert!(
+            told.starts_with("logical replication slot changes is "),
+            "{told}"
+        );
+        assert_eq!(shop.in_new(COUNT), "1000 1000");
+    });
+}

@@ -16,6 +16,12 @@ use crate::server::{Cancel, Client, Endpoint, in_each_database};
 /// How often it is asked whether older transactions have ended.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How far the WAL is on disk.
+const FLUSHED: &str = "SELECT pg_catalog.pg_current_wal_flush_lsn()";
+
+/// How long one waits for the WAL writer; a checkpoint does its work, too.
+const WAL_WRITER: Duration = Duration::from_secs(1);
+
 /// The files of a catalog that hold its rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heap {
@@ -56,9 +62,20 @@ pub struct Mark {
     pub maps: Vec<RelationMap>,
 }
 
+/// A logical replication slot whose consumer has not read everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// The slot.
+    pub slot: String,
+    /// How many bytes of WAL it is behind.
+    pub bytes: u64,
+}
+
 /// What a cluster in use held, and the mark it was read behind.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
+    /// Slots that have not got when the reading ended to where the WAL was when it began.
+    pub unread: Vec<Unread>,
     /// What was noted before.
     pub mark: Mark,
     /// What it holds.
@@ -89,6 +106,7 @@ pub fn read_in_use(
 ) -> Result<Reading> {
     let mut client = connect(server)?;
     no_prepared_transactions(&mut client)?;
+    let written = lsn(&value(&mut client, FLUSHED)?)?;
     client.run_script("CHECKPOINT")?;
     let databases = connectable(&mut client)?;
     fingerprint(server, &databases, jobs, cancel)?;
@@ -98,6 +116,7 @@ pub fn read_in_use(
     let listed: BTreeSet<&String> = databases.iter().collect();
     match snapshot.connectable().iter().find(|n| !listed.contains(n)) {
         None => Ok(Reading {
+            unread: unread(&mut client, written)?,
             mark,
             snapshot,
             fingerprint,
@@ -127,10 +146,12 @@ fn mark(
         "SELECT pg_catalog.pg_current_wal_insert_lsn()",
     )?)?;
     let xid = FullXid(number(&value(client, "SELECT pg_catalog.txid_current()")?)?);
+    let open = wait(client, xid, patience, cancel)?;
+    wait_until_durable(client, begin, cancel)?;
     Ok(Mark {
         begin,
         xid,
-        open: wait(client, xid, patience, cancel)?,
+        open,
         heaps,
         maps,
     })
@@ -162,6 +183,41 @@ fn wait(
         cancel.check()?;
         std::thread::sleep(LOOK);
     }
+}
+
+fn unread(client: &mut Client, position: Lsn) -> Result<Vec<Unread>> {
+    let rows = client.text_rows(&format!(
+        "SELECT slot_name, pg_catalog.pg_wal_lsn_diff('{position}', confirmed_flush_lsn) \
+         FROM pg_catalog.pg_replication_slots \
+         WHERE slot_type = 'logical' AND NOT temporary AND confirmed_flush_lsn < '{position}' \
+         ORDER BY slot_name"
+    ))?;
+    let mut unread = Vec::new();
+    for row in rows {
+        if let [Some(slot), Some(bytes)] = row.as_slice() {
+            unread.push(Unread {
+                slot: slot.clone(),
+                bytes: number(bytes)?,
+            });
+        }
+    }
+    Ok(unread)
+}
+
+/// Waits until the WAL is on disk up to a position.
+///
+/// A server that crashed before could begin anew from an earlier position, and stamp with one
+/// before the mark what it does then.
+fn wait_until_durable(client: &mut Client, position: Lsn, cancel: &Cancel) -> Result<()> {
+    let started = Instant::now();
+    while lsn(&value(client, FLUSHED)?)? < position {
+        if started.elapsed() >= WAL_WRITER {
+            return client.run_script("CHECKPOINT");
+        }
+        cancel.check()?;
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
 }
 
 /// After the stop the files of prepared transactions are looked for once more.

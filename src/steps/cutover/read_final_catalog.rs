@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::catalog;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::ControlFile;
+use crate::pg::amount::counted;
 use crate::server::Running;
 use crate::steps::drift::{drift, drifted, read_and_compare};
 use crate::steps::{Context, Phase, Step, large_objects};
@@ -64,6 +65,14 @@ fn read_in_use(cx: &mut Context<'_>, running: &Running) -> Result<String> {
         return Err(error);
     }
     large_objects::keep(&cx.state, &reading.snapshot, server)?;
+    for unread in &reading.unread {
+        cx.warn(format!(
+            "logical replication slot {} is {} behind: what its consumer has not read when old \
+             stops, it can read from the old cluster only",
+            unread.slot,
+            counted(unread.bytes, "byte")
+        ));
+    }
     cx.save_old_snapshot(&reading.snapshot)?;
     cx.derive(&reading.snapshot)?;
     cx.save_mark(&reading.mark)?;
