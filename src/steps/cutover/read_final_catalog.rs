@@ -8,19 +8,23 @@ use crate::catalog;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::ControlFile;
 use crate::pg::amount::counted;
+use crate::plan::Mode;
 use crate::server::Running;
 use crate::steps::drift::{drift, drifted, read_and_compare};
 use crate::steps::{Context, Phase, Step, large_objects};
+use crate::transfer;
 
 /// How long transactions that write may keep the reading waiting. One that is still open then
 /// costs a private start only if it commits before the stop.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+const NAME: &str = "read-final-catalog";
+
 pub(super) struct ReadFinalCatalog;
 
 impl Step for ReadFinalCatalog {
     fn name(&self) -> &'static str {
-        "read-final-catalog"
+        NAME
     }
 
     fn phase(&self) -> Phase {
@@ -76,6 +80,7 @@ fn read_in_use(cx: &mut Context<'_>, running: &Running) -> Result<String> {
     cx.save_old_snapshot(&reading.snapshot)?;
     cx.derive(&reading.snapshot)?;
     cx.save_mark(&reading.mark)?;
+    link_beside(cx)?;
     let relations: usize = reading
         .snapshot
         .databases
@@ -87,6 +92,15 @@ fn read_in_use(cx: &mut Context<'_>, running: &Running) -> Result<String> {
         0 => said,
         open => format!("{said}; {open} transactions are still open"),
     })
+}
+
+/// Most of what prepare's links lack by now can be mended while old serves; and both directories
+/// are in memory when they are listed again.
+fn link_beside(cx: &Context<'_>) -> Result<()> {
+    match cx.plan.mode {
+        Mode::Copy => Ok(()),
+        Mode::Link => transfer::link_beside(&*cx.file_map()?, &cx.work(NAME)).map(|_| ()),
+    }
 }
 
 /// Reads an old cluster that is down, by a private server; drift is an error.
