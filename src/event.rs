@@ -179,6 +179,13 @@ pub enum EventKind {
         /// How far it is.
         state: StepState,
     },
+    /// The text of a code or a check.
+    Explained {
+        /// What was asked about.
+        name: String,
+        /// Its text.
+        text: String,
+    },
     /// A check found something.
     Finding(Found),
     /// All checks were made.

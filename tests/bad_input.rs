@@ -439,6 +439,17 @@ fn command_lines_that_are_wrong() {
     let explained = finish(bare(&["explain", "PGM-2008"]));
     explained.demand(0);
     assert!(explained.stdout.contains("--discard-new-writes"));
+    let events = finish(bare(&["explain", "--json", "prepared-transactions"]));
+    events.demand(0);
+    let kinds: Vec<String> = events
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["event"].to_string())
+        .collect();
+    assert_eq!(
+        kinds,
+        ["\"run_started\"", "\"explained\"", "\"run_finished\""]
+    );
 }
 
 /// It would stop half way, after everything slow.

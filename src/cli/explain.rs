@@ -1,26 +1,37 @@
 //! `explain`: the text of an error code or a check.
 
 use super::args::{Explain, Global};
-use super::run::Run;
+use super::run::{Ending, Run};
 use crate::checks;
+use crate::engine::Outcome;
 use crate::error::{Code, Error, Exit, Remedy, Result};
+use crate::event::{EventKind, Sink};
 use crate::render;
 
 #[expect(
     clippy::print_stdout,
-    reason = "the text is the result, there is no run to render"
+    reason = "for people the text is the result, without a run around it"
 )]
 pub fn run(global: &Global, arguments: &Explain) -> Exit {
-    match text(&arguments.code) {
+    let text = text(&arguments.code);
+    if let (Ok(text), false) = (&text, global.json) {
+        print!("{text}");
+        return Exit::Done;
+    }
+    let run = Run::begin(global);
+    run.announce("explain", None, &[]);
+    match text {
         Ok(text) => {
-            print!("{text}");
-            Exit::Done
+            let name = arguments.code.clone();
+            run.stream.emit(EventKind::Explained { name, text });
+            let outcome = Outcome {
+                exit: Exit::Done,
+                error: None,
+                standing: None,
+            };
+            run.finish(outcome, None, Ending::default())
         }
-        Err(error) => {
-            let run = Run::begin(global);
-            run.announce("explain", None, &[]);
-            run.refuse(error)
-        }
+        Err(error) => run.refuse(error),
     }
 }
 

@@ -113,7 +113,9 @@ impl Run {
                 self.result = Some(result(event));
             }
             // Only `status` tells it, and that is not recorded.
-            EventKind::StepStands { .. } | EventKind::Progress { .. } => {}
+            EventKind::StepStands { .. }
+            | EventKind::Progress { .. }
+            | EventKind::Explained { .. } => {}
         }
     }
 
