@@ -102,7 +102,7 @@ pub(super) fn dump_database(
     cancel: &Cancel,
 ) -> Result<()> {
     PgDump {
-        conninfo: &work.old.conninfo(&database.name),
+        conninfo: &work.old.conninfo_of_dump(&database.name),
         database: &database.name,
         file: &work.files.database(database.oid),
         snapshot: live.map(|(snapshot, _)| snapshot),
