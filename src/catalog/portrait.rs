@@ -1,11 +1,19 @@
-//! Everything that is read of a cluster nobody else uses, each database in one session.
+//! Everything that is read of a cluster nobody else uses, each database in one session, or, if it
+//! is large, in two.
+
+use std::collections::BTreeMap;
 
 use super::fingerprint::{Fingerprint, FingerprintQuery};
-use super::inventory::Inventory;
+use super::inventory::{Inventory, Objects};
 use super::read::{connect, read_and};
-use super::snapshot::Snapshot;
+use super::snapshot::{Database, Snapshot};
 use crate::error::Result;
-use crate::server::{Cancel, Endpoint};
+use crate::server::{Cancel, Client, Endpoint, in_each_database};
+
+/// From so many relations on, reading what a database will be recognised by takes so long that a
+/// session of its own, beside the dump, is worth it: a dump keeps one processor busy, and the
+/// server waits for it.
+const WORTH_A_SESSION: usize = 2000;
 
 /// What a cluster holds, and what will show whether a later state is the same.
 #[derive(Debug)]
@@ -23,9 +31,11 @@ pub struct Likeness {
     pub fingerprint: Fingerprint,
     /// Says what it was.
     pub inventory: Inventory,
+    query: Option<FingerprintQuery>,
 }
 
-/// Reads a cluster that nobody else uses.
+/// Reads a cluster that nobody else uses, but of its large databases only the snapshot where
+/// there are several `jobs`: what is left [`Likeness::complete`] reads.
 ///
 /// Its parts are of one moment only because nothing changes in between.
 pub fn portray(server: &Endpoint, jobs: usize, cancel: &Cancel) -> Result<Portrait> {
@@ -35,14 +45,60 @@ pub fn portray(server: &Endpoint, jobs: usize, cancel: &Cancel) -> Result<Portra
     likeness.fingerprint.cluster = query.cluster(&mut client)?;
     likeness.inventory.cluster = query.objects_of_cluster(&mut client)?;
     drop(client);
-    let (snapshot, parts) = read_and(server, jobs, cancel, |client, _| {
-        let hashes = query.database(client)?;
-        let objects = query.objects_of_database(client, &hashes)?;
-        Ok((hashes, objects))
+    let later = |database: &Database| jobs > 1 && database.relations.len() >= WORTH_A_SESSION;
+    let (snapshot, parts) = read_and(server, jobs, cancel, |client, database| {
+        match later(database) {
+            true => Ok(None),
+            false => draw(&query, client).map(Some),
+        }
     })?;
-    for (name, (hashes, objects)) in snapshot.connectable().into_iter().zip(parts) {
-        likeness.fingerprint.databases.insert(name.clone(), hashes);
-        likeness.inventory.databases.insert(name, objects);
+    for (name, part) in snapshot.connectable().into_iter().zip(parts) {
+        if let Some(part) = part {
+            likeness.add(name, part);
+        }
     }
+    likeness.query = Some(query);
     Ok(Portrait { snapshot, likeness })
+}
+
+impl Likeness {
+    /// Reads the databases that were left out; nothing may have changed since.
+    pub fn complete(
+        &mut self,
+        server: &Endpoint,
+        snapshot: &Snapshot,
+        jobs: usize,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        let mut missing = snapshot.connectable();
+        missing.retain(|name| !self.fingerprint.databases.contains_key(name));
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let query = match self.query.take() {
+            Some(query) => query,
+            None => FingerprintQuery::new(&mut connect(server)?)?,
+        };
+        let parts = in_each_database(server, &missing, jobs, cancel, |client, _| {
+            draw(&query, client)
+        })?;
+        for (name, part) in missing.into_iter().zip(parts) {
+            self.add(name, part);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, name: String, (hashes, objects): Part) {
+        self.fingerprint.databases.insert(name.clone(), hashes);
+        self.inventory.databases.insert(name, objects);
+    }
+}
+
+/// The hashes of one database, and its objects.
+type Part = (BTreeMap<String, String>, Objects);
+
+fn draw(query: &FingerprintQuery, client: &mut Client) -> Result<Part> {
+    let hashes = query.database(client)?;
+    let objects = query.objects_of_database(client, &hashes)?;
+    Ok((hashes, objects))
 }

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::Cancel;
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 
 /// Does `work` with every item, `jobs` at a time, in the order of the items.
 ///
@@ -42,6 +42,28 @@ pub fn each<I: Sync>(
     }
 }
 
+/// Does two things at once; the error is that of the one that failed, of both that of `main`.
+///
+/// Neither is ended because the other failed.
+pub fn both<A: Send, B>(
+    beside: impl FnOnce() -> Result<A> + Send,
+    main: impl FnOnce() -> Result<B>,
+) -> Result<(A, B)> {
+    let (beside, main) = std::thread::scope(|scope| {
+        let beside = scope.spawn(beside);
+        let main = main();
+        (beside.join(), main)
+    });
+    let main = main?;
+    let beside = beside.unwrap_or_else(|_| {
+        Err(Error::new(
+            Code::Internal,
+            "what was done beside something else panicked",
+        ))
+    })?;
+    Ok((beside, main))
+}
+
 /// A lock whose holder panicked: the panic itself ends the scope.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
@@ -52,7 +74,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Code, Error};
 
     #[test]
     fn every_item_is_done_once() {
@@ -81,5 +102,15 @@ mod tests {
         });
         assert_eq!(result.unwrap_err().message(), "two");
         assert_eq!(done.into_inner(), 2);
+    }
+
+    #[test]
+    fn two_things_are_done_and_either_may_fail() {
+        let fails = |word: &'static str| move || Err::<i32, _>(Error::new(Code::Internal, word));
+        let said = |result: Result<(i32, i32)>| result.unwrap_err().message().to_owned();
+        assert_eq!(both(|| Ok(1), || Ok(2)).unwrap(), (1, 2));
+        assert_eq!(said(both(fails("beside"), || Ok(2))), "beside");
+        assert_eq!(said(both(|| Ok(1), fails("main"))), "main");
+        assert_eq!(said(both(fails("beside"), fails("main"))), "main");
     }
 }

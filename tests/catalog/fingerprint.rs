@@ -259,3 +259,34 @@ fn notices_every_change(installation: &str) {
     drop(client);
     server.stop().unwrap();
 }
+
+/// What is left out of a portrait and drawn later, beside a dump, is what would have been there.
+#[test]
+fn a_large_database_is_read_later_and_is_the_same() {
+    as_server_user(
+        "fingerprint::a_large_database_is_read_later_and_is_the_same",
+        || {
+            let cluster = cluster("old-15", &[]);
+            let server = serve(&cluster, &[]);
+            run(&mut session(&server, "template1"), "CREATE DATABASE shop");
+            run(
+                &mut session(&server, "shop"),
+                "DO $$ BEGIN FOR i IN 1..500 LOOP \
+                 EXECUTE pg_catalog.format('CREATE TABLE public.t_%s (id int PRIMARY KEY, name text)', i); \
+                 END LOOP; END $$",
+            );
+            let cancel = Cancel::new();
+            let whole = catalog::portray(&server, 1, &cancel).unwrap();
+            let mut split = catalog::portray(&server, 2, &cancel).unwrap();
+            assert_eq!(split.snapshot, whole.snapshot);
+            assert!(whole.likeness.fingerprint.databases.contains_key("shop"));
+            assert!(!split.likeness.fingerprint.databases.contains_key("shop"));
+            let likeness = &mut split.likeness;
+            likeness
+                .complete(&server, &split.snapshot, 2, &cancel)
+                .unwrap();
+            assert_eq!(likeness.fingerprint, whole.likeness.fingerprint);
+            assert_eq!(likeness.inventory, whole.likeness.inventory);
+        },
+    );
+}

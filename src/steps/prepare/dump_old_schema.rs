@@ -10,6 +10,7 @@ use crate::event::EventKind;
 use crate::pg::amount::counted;
 use crate::schema::{self, Dump, Dumped};
 use crate::steps::{Context, Phase, Step, large_objects};
+use crate::work::both;
 
 /// The fingerprint of old's catalogs at the time of the dump.
 pub const FINGERPRINT: &str = "fingerprint.json";
@@ -84,18 +85,25 @@ impl Step for DumpOldSchema {
     }
 }
 
-/// The server is private, so nothing changes between the reading and the dump.
+/// The server is private, so nothing changes between the reading and the dump, nor while what is
+/// left of the reading is done beside it.
 fn dump_private(
     work: &Dump<'_>,
     known: Option<Portrait>,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Dumped> {
-    let Portrait { snapshot, likeness } = match known {
+    let Portrait {
+        snapshot,
+        mut likeness,
+    } = match known {
         Some(portrait) => portrait,
         None => catalog::portray(work.old, work.jobs, work.cancel)?,
     };
     let everybody = schema::settings_of_everybody(&mut catalog::connect(work.old)?)?;
-    schema::dump(work, &snapshot, progress)?;
+    both(
+        || likeness.complete(work.old, &snapshot, work.jobs, work.cancel),
+        || schema::dump(work, &snapshot, progress),
+    )?;
     Ok(Dumped {
         snapshot,
         everybody,
