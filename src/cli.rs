@@ -1,5 +1,6 @@
 //! The command line: arguments in, a run, an exit status out; one file a command.
 
+mod again;
 mod args;
 mod check;
 mod cutover;

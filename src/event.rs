@@ -287,6 +287,11 @@ impl Stream {
         }
     }
 
+    /// Whether a recorder was added.
+    pub fn recorded(&self) -> bool {
+        lock(&self.inner).recorded
+    }
+
     /// Adds the recorder: it first hears everything sent so far.
     pub fn record(&self, mut recorder: Box<dyn Listener>) {
         let mut inner = lock(&self.inner);

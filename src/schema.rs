@@ -24,6 +24,6 @@ pub use freeze::{begin_horizons, freeze};
 pub use frozen::{Unfrozen, scan};
 pub use horizons::{Mended, mend};
 pub use large_objects::carry_large_objects;
-pub use live::{Dumped, dump_live};
+pub use live::{Dumped, Known, dump_live};
 pub use restore::{Restore, restore_globals};
 pub use schedule::{Schedule, Stage, schedule};

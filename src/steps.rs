@@ -4,15 +4,17 @@
 //! A step is the unit of doing and of undoing. Before it acts, everything its undo will need
 //! is written down (its intent); `apply` may be repeated after having been interrupted
 //! anywhere, and so may `undo`. Steps know the clusters; they know nothing of the journal or of
-//! the terminal. What several of them do alike is beside them, and is no step: drift, large
-//! objects, transaction state.
+//! the terminal. What several of them do alike is beside them, and is no step: drift, what is
+//! restored anew, large objects, transaction state and independence from it.
 
 mod context;
 mod cutover;
 mod drift;
 mod finalize;
+mod independence;
 mod large_objects;
 mod prepare;
+mod renewal;
 mod transaction_state;
 
 use serde_json::Value;
@@ -23,8 +25,9 @@ pub use crate::event::Phase;
 pub use context::{
     Context, Handover, NEW_CONTROL, NewState, OldAtHand, PLAN_FILE, new_state, started_early,
 };
-pub use drift::{drift, drifted, read_and_compare};
+pub use drift::{drift, drifted, is_the_cluster_prepared, read_and_compare};
 pub use prepare::{FINGERPRINT, INVENTORY};
+pub use renewal::{Again, READ_AGAIN, read_again};
 
 /// One step of an upgrade.
 pub trait Step: Sync {
@@ -56,6 +59,11 @@ pub trait Step: Sync {
     /// nothing where that could do harm. The undo still follows, some day.
     fn relieve(&self, _cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
         Ok(())
+    }
+
+    /// Whether it stays done where only some databases are restored anew.
+    fn kept_when_reopened(&self) -> bool {
+        false
     }
 
     /// Undoes it, wholly or partly done as it may be.

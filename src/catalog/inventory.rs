@@ -111,6 +111,11 @@ pub fn inventory(
 }
 
 impl Objects {
+    /// Whether there is any object of this catalog.
+    pub fn any_of(&self, class: &str) -> bool {
+        self.all.keys().any(|identity| &*identity.class == class)
+    }
+
     /// With what came with the cluster among the others; of one object both may say something.
     pub(super) fn together(&self) -> Cow<'_, Objects> {
         let Some(built_in) = &self.built_in else {

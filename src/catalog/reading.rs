@@ -126,7 +126,7 @@ pub fn read_in_use(
             "a database was made while the catalogs were read",
         )
         .fact("database", name)
-        .remedy(Remedy::manual("roll back and prepare again"))),
+        .remedy(Remedy::manual("prepare again"))),
     }
 }
 

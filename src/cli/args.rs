@@ -29,7 +29,7 @@ pub struct Cli {
 const WORK: &str = "Private servers and work";
 
 /// Options every command understands.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub struct Global {
     /// Write events as JSON Lines to standard output, and nothing else there
@@ -52,6 +52,12 @@ pub enum Command {
     /// Verify that an upgrade would succeed; changes nothing
     Check(Clusters),
     /// Build the new cluster beside the old one; no downtime
+    ///
+    /// Where that was done and the schema of old has changed since, prepare -D NEWDATADIR does
+    /// again what is no longer right.
+    #[command(mut_arg("old_bindir", |arg| arg.required(false)),
+              mut_arg("new_bindir", |arg| arg.required(false)),
+              mut_arg("old_datadir", |arg| arg.required(false)))]
     Prepare(Clusters),
     /// Hand over to the prepared new cluster; service is down meanwhile
     Cutover(Cutover),
@@ -78,14 +84,32 @@ pub enum Command {
 #[command(next_help_heading = "Clusters")]
 pub struct Clusters {
     /// Programs of the old version: postgres and pg_ctl
-    #[arg(short = 'b', long, env = "PGBINOLD", value_name = "DIR")]
-    pub old_bindir: PathBuf,
+    #[arg(
+        short = 'b',
+        long,
+        env = "PGBINOLD",
+        value_name = "DIR",
+        required = true
+    )]
+    pub old_bindir: Option<PathBuf>,
     /// Programs of the new version
-    #[arg(short = 'B', long, env = "PGBINNEW", value_name = "DIR")]
-    pub new_bindir: PathBuf,
+    #[arg(
+        short = 'B',
+        long,
+        env = "PGBINNEW",
+        value_name = "DIR",
+        required = true
+    )]
+    pub new_bindir: Option<PathBuf>,
     /// Old data directory, or its configuration directory
-    #[arg(short = 'd', long, env = "PGDATAOLD", value_name = "DIR")]
-    pub old_datadir: PathBuf,
+    #[arg(
+        short = 'd',
+        long,
+        env = "PGDATAOLD",
+        value_name = "DIR",
+        required = true
+    )]
+    pub old_datadir: Option<PathBuf>,
     /// New data directory: absent, empty, or fresh from initdb
     #[arg(short = 'D', long, env = "PGDATANEW", value_name = "DIR")]
     pub new_datadir: Option<PathBuf>,
@@ -127,6 +151,14 @@ pub struct Clusters {
 pub struct Words(Vec<String>);
 
 impl Words {
+    /// Words that were split before.
+    pub fn of(words: &[String]) -> Vec<Self> {
+        match words {
+            [] => Vec::new(),
+            some => vec![Self(some.to_vec())],
+        }
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         shlex::split(text)
             .map(Self)
@@ -321,6 +353,18 @@ mod tests {
             ["-c", "a=b", "-c", "c=d e", "-c", "e=f"]
         );
         assert_eq!(words(&clusters.new_options), ["-B", "16MB"]);
+    }
+
+    #[test]
+    fn only_a_repeated_prepare_knows_the_clusters() {
+        for command in ["check", "upgrade"] {
+            let words = ["pg_migrator", command, "-D/new"];
+            assert!(Cli::try_parse_from(words).is_err(), "{command}");
+        }
+        let cli = Cli::try_parse_from(["pg_migrator", "prepare", "-D/new"]).unwrap();
+        assert!(
+            matches!(cli.command, Command::Prepare(clusters) if clusters.old_datadir.is_none())
+        );
     }
 
     #[test]

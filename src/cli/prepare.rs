@@ -1,5 +1,6 @@
 //! `prepare`: builds the new cluster beside the old one.
 
+use super::again;
 use super::args::{Clusters, Global, words};
 use super::migration;
 use super::run::Run;
@@ -11,22 +12,49 @@ use crate::error::{Code, Error, Exit, Remedy, Result};
 use crate::event::Phase;
 use crate::plan::{self, New, Old, Origin, Plan, WasRunning, default_state_dir};
 use crate::steps::{Context, OldAtHand};
+use crate::survey::Surveyed;
 use crate::work::Cancel;
 
 pub fn run(global: &Global, arguments: Clusters) -> Exit {
-    with_new_migration(
-        global,
-        &arguments,
-        "prepare",
-        &[Phase::Prepare],
-        |engine, plan, run| {
-            let outcome = engine.prepare();
-            if outcome.error.is_none() {
-                migration::tell_estimate(engine, plan, run);
-            }
-            outcome
-        },
-    )
+    if again::is_prepared(global, &arguments) {
+        return again::run(global, &arguments);
+    }
+    if let Err(error) = complete(&arguments) {
+        let run = Run::begin(global);
+        run.announce("prepare", None, &[]);
+        return run.refuse(error);
+    }
+    let phases = [Phase::Prepare];
+    with_new_migration(global, &arguments, "prepare", &phases, prepare)
+}
+
+/// The work of a prepare that begins from nothing.
+pub fn prepare(engine: &mut Engine<'_>, plan: &Plan, run: &Run) -> Outcome {
+    let outcome = engine.prepare();
+    if outcome.error.is_none() {
+        migration::tell_estimate(engine, plan, run);
+    }
+    outcome
+}
+
+/// Only where something was prepared before, the state directory knows the rest.
+fn complete(arguments: &Clusters) -> Result<()> {
+    let given = [
+        ("--old-bindir", arguments.old_bindir.is_some()),
+        ("--new-bindir", arguments.new_bindir.is_some()),
+        ("--old-datadir", arguments.old_datadir.is_some()),
+    ];
+    let missing = given.iter().filter(|(_, given)| !given);
+    let missing: Vec<&str> = missing.map(|(option, _)| *option).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(Code::BadArguments, "which clusters are meant?")
+        .fact("not given", missing.join(", "))
+        .remedy(Remedy::manual(
+            "give the programs and the data directories of both; without them only what was \
+                 prepared before is prepared again",
+        )))
 }
 
 /// Verifies both sides, begins a migration and does the work with its engine.
@@ -39,10 +67,19 @@ pub fn with_new_migration(
 ) -> Exit {
     let run = Run::begin(global);
     run.announce(command, Some(arguments.mode.mode()), phases);
-    let begun = match begin(&run, global, arguments) {
-        Ok(begun) => begun,
-        Err(error) => return run.refuse(error),
-    };
+    match begin(&run, global, arguments) {
+        Ok(begun) => work_on(&run, command, begun, work),
+        Err(error) => run.refuse(error),
+    }
+}
+
+/// Does the work of a migration with its engine, and ends the run.
+pub fn work_on(
+    run: &Run,
+    command: &str,
+    begun: Begun,
+    work: impl FnOnce(&mut Engine<'_>, &Plan, &Run) -> Outcome,
+) -> Exit {
     let Begun {
         plan,
         state,
@@ -59,20 +96,22 @@ pub fn with_new_migration(
     let steady = Cancel::new();
     let context = Context::new(&plan, &run.stream, &run.cancel, state.area.clone(), old);
     let mut engine = Engine::new(journal, context, &steady);
-    let outcome = work(&mut engine, &plan, &run);
+    let outcome = work(&mut engine, &plan, run);
     let downtime = engine.context().outage.account();
     drop(engine);
-    migration::end(&run, command, &plan, outcome, &state, downtime)
+    migration::end(run, command, &plan, outcome, &state, downtime)
 }
 
-struct Begun {
+/// A migration that may begin.
+pub struct Begun {
     plan: Plan,
     state: StateDir,
     old: Option<OldAtHand>,
     _lock: Lock,
 }
 
-fn begin(run: &Run, global: &Global, arguments: &Clusters) -> Result<Begun> {
+/// Verifies both sides and decides everything.
+pub fn begin(run: &Run, global: &Global, arguments: &Clusters) -> Result<Begun> {
     let new_datadir = arguments.new_datadir.as_ref().ok_or_else(|| {
         Error::new(Code::BadArguments, "where is the new cluster to be?").remedy(Remedy::manual(
             "give its data directory with -D (or PGDATANEW)",
@@ -137,11 +176,7 @@ fn decide(
             tablespaces: surveyed.tablespaces.clone(),
             wal_dir: surveyed.wal_dir.clone(),
             raise_locks: survey::raises_locks(&surveyed, locks),
-            running: surveyed.serving.as_ref().map(|serving| WasRunning {
-                opts: serving.opts.clone(),
-                host: serving.endpoint.host.clone(),
-                port: serving.endpoint.port,
-            }),
+            running: was_running(&surveyed),
         },
         new: New {
             data_dir: new_dir,
@@ -158,4 +193,13 @@ fn decide(
         portrait: Portrait { snapshot, likeness },
     });
     (plan, old, lock)
+}
+
+/// The server of the operator, where one was found.
+pub fn was_running(surveyed: &Surveyed) -> Option<WasRunning> {
+    surveyed.serving.as_ref().map(|serving| WasRunning {
+        opts: serving.opts.clone(),
+        host: serving.endpoint.host.clone(),
+        port: serving.endpoint.port,
+    })
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::args::Global;
 use crate::disk::Area;
 use crate::engine::Outcome;
-use crate::error::{Code, Error, Exit};
+use crate::error::{Code, Error, Exit, Remedy};
 use crate::event::{
     ClusterFacts, DowntimePart, EventKind, Listener, Phase, Sink, StepLabel, Stream,
 };
@@ -179,6 +179,11 @@ pub fn next(command: &str, outcome: &Outcome, plan: &Plan) -> Vec<String> {
     let Some(standing) = outcome.standing else {
         return Vec::new();
     };
+    // Its remedy is a command only where that can mend it.
+    let drifted = outcome.error.as_ref().is_some_and(|error| {
+        let command = matches!(error.remedy_text(), Some(Remedy::Command(_)));
+        error.code() == Code::Drift && command
+    });
     let differs = outcome.error.as_ref().map(Error::code) == Some(Code::Differences);
     let early = became(plan) == Some(NewState::StartedEarly);
     let commands: &[&str] = match standing {
@@ -194,6 +199,7 @@ pub fn next(command: &str, outcome: &Outcome, plan: &Plan) -> Vec<String> {
             &["resume", "rollback"]
         }
         Standing::Prepared | Standing::Upgraded if differs => &["rollback"],
+        Standing::Prepared if drifted => &["prepare", "rollback"],
         Standing::Prepared => &["cutover", "rollback"],
         Standing::Upgraded if started(plan) && plan.mode.shares_files() => &["finalize"],
         Standing::Upgraded if started(plan) => &["rollback --discard-new-writes", "finalize"],

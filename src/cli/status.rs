@@ -28,12 +28,19 @@ pub fn run(global: &Global, arguments: &Migration) -> Exit {
             run.announce("status", Some(plan.mode), &[Phase::Prepare, Phase::Cutover]);
             let new = Area::new(&plan.state_dir).and_then(|area| new_state(&plan, &area));
             describe(&run, &state, &plan, new);
-            if state.standing() == Standing::Prepared {
-                tell_drift(&run, &plan);
-            }
+            let prepared = state.standing() == Standing::Prepared;
+            let drifted = prepared && tell_drift(&run, &plan);
             let outcome = Outcome::done(state.standing());
+            let mut commands = next("status", &outcome, &plan);
+            let refused = plan.command("cutover");
+            for command in commands
+                .iter_mut()
+                .filter(|one| drifted && **one == refused)
+            {
+                *command = plan.command("prepare");
+            }
             let ending = Ending {
-                next: next("status", &outcome, &plan),
+                next: commands,
                 ..Ending::default()
             };
             run.finish(outcome, Some(&plan), ending)
@@ -86,9 +93,12 @@ fn describe(run: &Run, state: &State, plan: &Plan, new: Result<NewState>) {
     }
 }
 
-/// What the next cutover would stop at, while there is time to prepare again.
-fn tell_drift(run: &Run, plan: &Plan) {
-    match drift(run, plan) {
+/// What the next cutover would stop at, while there is time to prepare again; whether there is
+/// any such thing.
+fn tell_drift(run: &Run, plan: &Plan) -> bool {
+    let found = drift(run, plan);
+    let drifted = matches!(&found, Ok(Some(changes)) if !changes.is_empty());
+    match found {
         Ok(None) => note(
             run,
             "the old server is not running: the cutover looks whether its schema changed"
@@ -111,7 +121,10 @@ fn tell_drift(run: &Run, plan: &Plan) {
             }
             warn(
                 run,
-                "the cutover will be refused: roll back and prepare again".to_owned(),
+                format!(
+                    "the cutover will be refused: prepare again, {}",
+                    plan.command("prepare")
+                ),
             );
         }
         Err(error) => warn(
@@ -119,6 +132,7 @@ fn tell_drift(run: &Run, plan: &Plan) {
             format!("whether the schema of the old cluster changed could not be found: {error}"),
         ),
     }
+    drifted
 }
 
 /// Nothing where the old server is not running.

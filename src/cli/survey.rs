@@ -55,7 +55,7 @@ impl Examined {
 /// Becomes the owner of old, locks it, and looks at both sides from outside.
 pub fn survey(run: &Run, global: &Global, arguments: &Clusters) -> Result<(Surveyed, Lock)> {
     let request = request(global, arguments);
-    let old = DataDir::resolve(&arguments.old_datadir).map_err(|error| {
+    let old = DataDir::resolve(&request.old_datadir).map_err(|error| {
         // That it is closed says less than whose it is.
         let problems = (error.code() == Code::NotReadable).then(|| look(&request).err());
         problems
@@ -69,11 +69,23 @@ pub fn survey(run: &Run, global: &Global, arguments: &Clusters) -> Result<(Surve
     Ok((surveyed, lock))
 }
 
+/// The same where new has been prepared and old is locked: only old and the installations are
+/// looked at.
+pub fn survey_again(run: &Run, arguments: &Clusters, lock: Lock) -> Result<(Surveyed, Lock)> {
+    let request = Request {
+        new_datadir: None,
+        state_dir: None,
+        ..request(&Global::default(), arguments)
+    };
+    let surveyed = look(&request).map_err(|problems| one_error(run, problems))?;
+    Ok((surveyed, lock))
+}
+
 fn request(global: &Global, arguments: &Clusters) -> Request {
     Request {
-        old_bindir: arguments.old_bindir.clone(),
-        new_bindir: arguments.new_bindir.clone(),
-        old_datadir: arguments.old_datadir.clone(),
+        old_bindir: arguments.old_bindir.clone().unwrap_or_default(),
+        new_bindir: arguments.new_bindir.clone().unwrap_or_default(),
+        old_datadir: arguments.old_datadir.clone().unwrap_or_default(),
         new_datadir: arguments.new_datadir.clone(),
         state_dir: global.state_dir.clone(),
         mode: Some(arguments.mode.mode()),

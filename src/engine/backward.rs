@@ -119,13 +119,23 @@ impl Engine<'_> {
     fn undo_until(&mut self, to: Target) -> Result<()> {
         // What the interrupted way forward still waits for must not end the way back.
         self.cx.cancel = self.steady;
-        self.cx.discarding = to != Target::Prepared;
+        self.cx.discarding = matches!(to, Target::RolledBack | Target::Anew);
         self.cx.stop_servers()?;
         if self.state().backward != Some(to) {
             self.write(Record::BackwardBegun { to })?;
         }
         while let Some(entry) = self.state().steps.last().cloned() {
-            if to == Target::Prepared && entry.phase == Phase::Prepare {
+            let at = self
+                .steps
+                .iter()
+                .position(|step| step.name() == entry.step)
+                .ok_or_else(|| unknown_step(&entry.step))?;
+            let kept = match to {
+                Target::Prepared => entry.phase == Phase::Prepare,
+                Target::Reopened => self.steps[at].kept_when_reopened(),
+                Target::RolledBack | Target::Anew => false,
+            };
+            if kept {
                 break;
             }
             if entry.state != StepState::Undoing {
@@ -133,14 +143,9 @@ impl Engine<'_> {
                     step: entry.step.clone(),
                 })?;
             }
-            let step = self
-                .steps
-                .iter()
-                .find(|step| step.name() == entry.step)
-                .ok_or_else(|| unknown_step(&entry.step))?;
             let started = Instant::now();
             fault::point("engine.step.before-undo");
-            step.undo(&mut self.cx, &entry.intent)?;
+            self.steps[at].undo(&mut self.cx, &entry.intent)?;
             fault::point("engine.step.undone");
             self.write(Record::UndoDone {
                 step: entry.step.clone(),
@@ -157,6 +162,7 @@ impl Engine<'_> {
             Target::RolledBack => Milestone::RolledBack,
             Target::Prepared => Milestone::Prepared,
             Target::Anew => Milestone::Anew,
+            Target::Reopened => Milestone::Reopened,
         })
     }
 }

@@ -7,7 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::event::EventKind;
 use crate::fault;
 use crate::journal::{Milestone, Phase, Record, Standing, StepState, Target};
-use crate::steps::{NewState, new_state, started_early};
+use crate::steps::{self, Again, NewState, READ_AGAIN, new_state, started_early};
 
 impl Engine<'_> {
     /// Builds new, up to [`Milestone::Prepared`].
@@ -24,6 +24,42 @@ impl Engine<'_> {
             Err(error) if interrupted(&error) => self.stopped(error),
             Err(error) => self.undo_after(error, Target::RolledBack),
         }
+    }
+
+    /// Reads old again and dumps what drifted since prepare; what was prepared stands meanwhile.
+    pub fn read_again(&mut self) -> Result<Again> {
+        let _background = self.cx.background();
+        let (step, started) = (READ_AGAIN.to_owned(), Instant::now());
+        self.cx
+            .sink
+            .emit(EventKind::StepStarted { step: step.clone() });
+        match steps::read_again(&mut self.cx) {
+            Ok(again) => {
+                self.cx.sink.emit(EventKind::StepFinished {
+                    step,
+                    detail: again.to_string(),
+                    seconds: started.elapsed().as_secs_f64(),
+                });
+                Ok(again)
+            }
+            Err(error) => {
+                self.cx.sink.emit(EventKind::StepFailed { step });
+                self.cx.stop_servers()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Restores anew what [`Self::read_again`] has dumped, and keeps the rest of new.
+    ///
+    /// From the first change in new on, a failure is one of [`Self::prepare`].
+    pub fn restore_again(&mut self) -> Outcome {
+        let cancel = self.cx.cancel;
+        if let Err(error) = self.backward(Target::Reopened) {
+            return self.stopped(error);
+        }
+        self.cx.cancel = cancel;
+        self.prepare()
     }
 
     /// Hands over to new, up to [`Milestone::Upgraded`].
@@ -70,8 +106,12 @@ impl Engine<'_> {
         }
     }
 
+    /// What was opened to be prepared again is begun anew: half of it was restored already.
     fn go_on_backward(&mut self) -> Outcome {
-        let to = self.state().backward.unwrap_or(Target::RolledBack);
+        let to = match self.state().backward {
+            Some(Target::Reopened) => Target::Anew,
+            to => to.unwrap_or(Target::RolledBack),
+        };
         match self.backward(to) {
             Ok(()) if to == Target::Anew => self.prepare(),
             Ok(()) => Outcome::done(self.state().standing()),

@@ -55,9 +55,7 @@ impl StateDir {
 
     /// Writes the plan and begins the journal, in this order: a journal always has a plan.
     pub fn begin(&self, plan: &Plan) -> Result<Journal> {
-        let bytes = serde_json::to_vec_pretty(plan)
-            .map_err(|e| Error::new(Code::Internal, "could not write the plan").caused_by(&e))?;
-        self.area.write(PLAN_FILE, &bytes, 0o600)?;
+        self.save_plan(plan)?;
         Journal::create(
             &self.area,
             Opened {
@@ -68,6 +66,13 @@ impl StateDir {
                 system_identifier: plan.old.system_identifier.0,
             },
         )
+    }
+
+    /// Writes the plan, or a later state of it.
+    pub fn save_plan(&self, plan: &Plan) -> Result<()> {
+        let bytes = serde_json::to_vec_pretty(plan)
+            .map_err(|e| Error::new(Code::Internal, "could not write the plan").caused_by(&e))?;
+        self.area.write(PLAN_FILE, &bytes, 0o600)
     }
 
     /// The journal of a migration that was begun.
@@ -140,6 +145,7 @@ fn is_ours(name: &str) -> bool {
         "report.txt",
         "logs",
         "dump",
+        "again",
         "adopted",
         "adopted.whole",
         "before-carry",

@@ -209,7 +209,7 @@ codes! {
     5004 FileVanished Work "a file of the old cluster is not where it was"
         "A relation of the old cluster has no file, or one that was there is gone. The old cluster was changed while it must not have been: roll back, and prepare again when nobody but its server writes to it."
     6001 Drift Findings "the old cluster changed"
-        "Its schema is not what was dumped, or it is another cluster or an earlier state of itself, as after a restore from a backup. In prepare: run it again when nobody changes the schema. In the cutover: the cutover was undone, and the old server is in service again if it was; roll back and prepare again."
+        "Its schema is not what was dumped, or it is another cluster or an earlier state of itself, as after a restore from a backup. In prepare: run it again when nobody changes the schema. In the cutover: the cutover was undone, and the old server is in service again if it was; prepare again, which keeps the databases whose schema is what it was. Where it is another cluster or an earlier state, roll back first."
     6002 Blocked Findings "something blocks the upgrade"
         "At least one check found something that would make the upgrade fail. Each finding names its remedy."
     6003 Differences Findings "old and new differ"

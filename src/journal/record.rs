@@ -29,6 +29,8 @@ pub enum Target {
     Prepared,
     /// At the beginning of prepare, which then begins anew.
     Anew,
+    /// Where databases are restored: new is kept, and some of them are restored anew.
+    Reopened,
 }
 
 /// A point of a migration at which a command may end.
@@ -37,6 +39,8 @@ pub enum Target {
 pub enum Milestone {
     /// Everything was undone, and prepare begins anew.
     Anew,
+    /// New has no files of old any more, and what drifted is restored anew.
+    Reopened,
     /// New is built; the cutover may follow.
     Prepared,
     /// New has been handed over.

@@ -97,7 +97,7 @@ impl State {
                     Standing::Prepared
                 }
             }
-            (None, None | Some(Milestone::Anew)) => Standing::Preparing,
+            (None, None | Some(Milestone::Anew | Milestone::Reopened)) => Standing::Preparing,
         }
     }
 
@@ -176,10 +176,12 @@ impl State {
         allowed
     }
 
-    /// A shorter way back that is under way may be turned into the whole one.
+    /// A shorter way back that is under way may be turned into the whole one; so may one that
+    /// was to keep new into one that does not.
     fn begin_backward(&mut self, to: Target) -> bool {
         let allowed = match (self.backward, to) {
             (Some(Target::RolledBack), _) => false,
+            (Some(Target::Reopened), Target::Anew) => true,
             (Some(_), _) => to == Target::RolledBack,
             (None, Target::RolledBack) => self.milestone != Some(Milestone::Finalizing),
             (None, Target::Prepared) => {
@@ -189,6 +191,7 @@ impl State {
                 )
             }
             (None, Target::Anew) => self.preparing(),
+            (None, Target::Reopened) => self.standing() == Standing::Prepared,
         };
         if allowed {
             self.backward = Some(to);
@@ -197,7 +200,10 @@ impl State {
     }
 
     fn preparing(&self) -> bool {
-        matches!(self.milestone, None | Some(Milestone::Anew))
+        matches!(
+            self.milestone,
+            None | Some(Milestone::Anew | Milestone::Reopened)
+        )
     }
 
     fn reach(&mut self, milestone: Milestone) -> bool {
@@ -208,6 +214,7 @@ impl State {
         let cutover_left = self.steps.iter().any(|entry| entry.phase == Phase::Cutover);
         let allowed = match (milestone, self.backward) {
             (Milestone::Anew, Some(Target::Anew)) => self.steps.is_empty(),
+            (Milestone::Reopened, Some(Target::Reopened)) => all_done && !cutover_left,
             (Milestone::Prepared, None) => self.preparing() && all_done,
             (Milestone::Prepared, Some(Target::Prepared)) => !cutover_left,
             (Milestone::Upgraded, None) => {
@@ -372,5 +379,89 @@ mod tests {
             reached(Milestone::Prepared),
         ]);
         assert_eq!(state.standing(), Standing::Prepared);
+    }
+
+    fn prepared() -> Vec<Record> {
+        vec![
+            intend("a", Phase::Prepare),
+            done("a"),
+            intend("b", Phase::Prepare),
+            done("b"),
+            reached(Milestone::Prepared),
+        ]
+    }
+
+    fn reopened() -> Vec<Record> {
+        let mut records = prepared();
+        records.extend([
+            Record::BackwardBegun {
+                to: Target::Reopened,
+            },
+            Record::UndoBegun { step: "b".into() },
+            Record::UndoDone { step: "b".into() },
+            reached(Milestone::Reopened),
+        ]);
+        records
+    }
+
+    #[test]
+    fn what_was_prepared_can_be_opened_and_prepared_again() {
+        let mut records = reopened();
+        let state = fold(&records);
+        assert_eq!(state.standing(), Standing::Preparing);
+        assert!(state.step("a").is_some() && state.step("b").is_none());
+        records.extend([intend("b", Phase::Prepare), done("b")]);
+        assert_eq!(fold(&records).standing(), Standing::Preparing);
+        records.push(reached(Milestone::Prepared));
+        assert_eq!(fold(&records).standing(), Standing::Prepared);
+        records.extend(reopened().split_off(prepared().len()));
+        assert_eq!(fold(&records).standing(), Standing::Preparing);
+    }
+
+    #[test]
+    fn what_was_opened_can_be_begun_anew_or_rolled_back_at_each_line() {
+        let records = reopened();
+        for end in prepared().len() + 1..=records.len() {
+            for to in [Target::Anew, Target::RolledBack] {
+                let mut state = fold(&records[..end]);
+                assert!(state.accept(&Record::BackwardBegun { to }), "{end} {to:?}");
+                assert_eq!(state.standing(), Standing::RollingBack);
+                while let Some(entry) = state.steps.last().cloned() {
+                    if entry.state != StepState::Undoing {
+                        assert!(state.accept(&Record::UndoBegun {
+                            step: entry.step.clone()
+                        }));
+                    }
+                    assert!(state.accept(&Record::UndoDone { step: entry.step }));
+                }
+                let (milestone, standing) = match to {
+                    Target::Anew => (Milestone::Anew, Standing::Preparing),
+                    _ => (Milestone::RolledBack, Standing::RolledBack),
+                };
+                assert!(state.accept(&reached(milestone)), "{end} {to:?}");
+                assert_eq!(state.standing(), standing);
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_is_prepared_can_be_opened() {
+        let open = Record::BackwardBegun {
+            to: Target::Reopened,
+        };
+        for end in 0..prepared().len() {
+            assert!(!fold(&prepared()[..end]).accept(&open), "after {end} lines");
+        }
+        let mut cutting = prepared();
+        cutting.push(intend("c", Phase::Cutover));
+        assert!(!fold(&cutting).accept(&open));
+        let mut undoing = fold(&reopened()[..prepared().len() + 2]);
+        assert!(
+            !undoing.accept(&reached(Milestone::Reopened)),
+            "half undone"
+        );
+        assert!(!undoing.accept(&Record::BackwardBegun {
+            to: Target::Prepared
+        }));
     }
 }

@@ -1,6 +1,6 @@
 //! The dump of a server that others use: consistent, and never in their way for long.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -38,13 +38,30 @@ pub struct Dumped {
     pub fingerprint: Fingerprint,
     /// The same, object by object.
     pub inventory: Inventory,
+    /// The databases that were dumped, where others were only read.
+    pub written: BTreeSet<String>,
     /// How often something was dumped again, because it had changed.
     pub repeated: u32,
     /// How often a dump gave way to a lock of somebody else.
     pub gave_way: u64,
 }
 
-/// Dumps a server that others go on using.
+/// What need not be dumped again, by hashes of a [`Fingerprint`].
+#[derive(Debug, Default)]
+pub struct Known {
+    /// What all databases share; where that is another, nothing is known.
+    pub cluster: BTreeMap<String, String>,
+    /// Databases that are only read while their hashes are these.
+    pub databases: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl Known {
+    fn holds(&self, shared: &Shared, name: &str, hashes: &BTreeMap<String, String>) -> bool {
+        self.cluster == shared.hashes && self.databases.get(name) == Some(hashes)
+    }
+}
+
+/// Dumps a server that others go on using, but for what is known.
 ///
 /// Each database is read, fingerprinted and dumped in one exported snapshot. Afterwards all
 /// fingerprints are taken once more: `pg_dump` prints many things from the newest state of the
@@ -58,7 +75,11 @@ pub struct Dumped {
 ///
 /// `Drift` where the schema changes faster than it can be dumped, `DumpFailed` where locks of
 /// others always stood in the way; both name what it was.
-pub fn dump_live(work: &Dump<'_>, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Dumped> {
+pub fn dump_live(
+    work: &Dump<'_>,
+    known: &Known,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Dumped> {
     let gave_way = AtomicU64::new(0);
     let mut parts: BTreeMap<String, Part> = BTreeMap::new();
     let mut shared: Option<Shared> = None;
@@ -80,7 +101,7 @@ pub fn dump_live(work: &Dump<'_>, progress: &(dyn Fn(u64, u64) + Sync)) -> Resul
         let done = AtomicU64::new(all - wanted.len() as u64);
         let made = Mutex::new(Vec::new());
         each(work.jobs, &wanted, work.cancel, |database| {
-            let part = dump_patiently(work, &now.query, database, &gave_way)?;
+            let part = dump_patiently(work, (&now, known), database, &gave_way)?;
             lock(&made).push((database.name.clone(), part));
             progress(done.fetch_add(1, Ordering::SeqCst) + 1, all);
             Ok(())
@@ -115,6 +136,8 @@ struct Part {
     contents: Database,
     hashes: BTreeMap<String, String>,
     objects: Objects,
+    /// Whether it was dumped, not only read.
+    written: bool,
 }
 
 /// What all databases share, as it was before a round.
@@ -166,7 +189,11 @@ fn assemble(
 ) -> Dumped {
     let mut snapshot = shared.snapshot;
     let mut databases = BTreeMap::new();
+    let mut written = BTreeSet::new();
     for (name, part) in parts {
+        if part.written {
+            written.insert(name.clone());
+        }
         let mut all = snapshot.databases.iter_mut();
         if let Some(database) = all.find(|database| database.name == name) {
             *database = part.contents;
@@ -181,6 +208,7 @@ fn assemble(
             cluster: shared.objects,
             databases,
         },
+        written,
         repeated,
         gave_way,
     }
@@ -203,13 +231,13 @@ impl From<Error> for Failed {
 /// Dumps one database, again and again while locks stand in the way or it changes under us.
 fn dump_patiently(
     work: &Dump<'_>,
-    query: &FingerprintQuery,
+    (shared, known): (&Shared, &Known),
     database: &Database,
     gave_way: &AtomicU64,
 ) -> Result<Part> {
     for attempt in 1..=ATTEMPTS {
         let mut hashes = None;
-        match dump_once(work, query, database, &mut hashes) {
+        match dump_once(work, (shared, known), database, &mut hashes) {
             Ok(part) => return Ok(part),
             Err(Failed::Lock) => {
                 gave_way.fetch_add(1, Ordering::SeqCst);
@@ -219,7 +247,7 @@ fn dump_patiently(
                 let changed = error.code() == Code::DumpFailed
                     && hashes.is_some_and(|then| {
                         let now = work.old.connect(&database.name);
-                        now.and_then(|mut client| query.database(&mut client))
+                        now.and_then(|mut client| shared.query.database(&mut client))
                             .is_ok_and(|now| now != then)
                     });
                 if !changed {
@@ -234,10 +262,11 @@ fn dump_patiently(
 
 fn dump_once(
     work: &Dump<'_>,
-    query: &FingerprintQuery,
+    (shared, known): (&Shared, &Known),
     database: &Database,
     seen: &mut Option<BTreeMap<String, String>>,
 ) -> Result<Part, Failed> {
+    let query = &shared.query;
     let mut client = work.old.connect(&database.name)?;
     client.run_script(ONE_SNAPSHOT)?;
     let exported = client.text_rows("SELECT pg_catalog.pg_export_snapshot()")?;
@@ -249,6 +278,14 @@ fn dump_once(
     *seen = Some(hashes.clone());
     let objects = query.objects_of_database(&mut client, &hashes)?;
     let contents = catalog::read_contents(&mut client, query, database)?;
+    if known.holds(shared, &database.name, &hashes) {
+        return Ok(Part {
+            contents,
+            hashes,
+            objects,
+            written: false,
+        });
+    }
     let mut watcher = work.old.connect(&database.name)?;
     let watch = Watch::default();
     let dumped = std::thread::scope(|scope| {
@@ -263,6 +300,7 @@ fn dump_once(
             contents,
             hashes,
             objects,
+            written: true,
         }),
         Err(_) if watch.waited.load(Ordering::SeqCst) => Err(Failed::Lock),
         Err(error) if timed_out(&error) => Err(Failed::Lock),

@@ -54,10 +54,12 @@ pub struct Restore<'a> {
     pub jobs: usize,
     /// The request to stop.
     pub cancel: &'a Cancel,
+    /// The databases that are restored; every one if there is no list.
+    pub only: Option<&'a [String]>,
 }
 
 impl Restore<'_> {
-    /// Restores every database of the snapshot.
+    /// Restores the databases of the snapshot.
     ///
     /// `template1` is dropped and made anew, alone and first; so is `postgres`. A `postgres`
     /// that old does not have is dropped. `progress` is told how many objects
@@ -67,6 +69,7 @@ impl Restore<'_> {
             .databases
             .iter()
             .filter(|database| database.connectable())
+            .filter(|database| self.only.is_none_or(|only| only.contains(&database.name)))
             .collect();
         let plans = self.plans(&databases)?;
         let total: u64 = plans.iter().map(|plan| plan.entries).sum();

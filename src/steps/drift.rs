@@ -1,10 +1,12 @@
 //! What changed in old since its schema was dumped.
 
-use super::context::load;
+use super::context::{Context, load};
 use super::{FINGERPRINT, INVENTORY};
 use crate::catalog::{self, Change, Fingerprint, Inventory, Snapshot};
 use crate::disk::Area;
 use crate::error::{Code, Error, Remedy, Result};
+use crate::pg::ControlFile;
+use crate::plan::Plan;
 use crate::server::{Cancel, Endpoint};
 
 /// How many changes an error names.
@@ -47,7 +49,7 @@ pub fn read_and_compare(
 }
 
 /// The error that names what changed, if anything did.
-pub fn drifted(changes: &[Change]) -> Option<Error> {
+pub fn drifted(changes: &[Change], plan: &Plan) -> Option<Error> {
     if changes.is_empty() {
         return None;
     }
@@ -62,5 +64,38 @@ pub fn drifted(changes: &[Change]) -> Option<Error> {
     if changes.len() > NAMED {
         error = error.fact("further objects", changes.len() - NAMED);
     }
-    Some(error.remedy(Remedy::manual("roll back and prepare again")))
+    Some(error.remedy(Remedy::command(plan.command("prepare"))))
+}
+
+/// Another cluster may lie at old's place, or an earlier state of the same one, or its format
+/// may have been changed by pg_checksums: none of them shows in a schema.
+pub fn is_the_cluster_prepared(cx: &Context<'_>, control: &ControlFile) -> Result<()> {
+    let prepared = cx.plan.old.system_identifier;
+    let mut differences: Vec<(&str, String, String)> = Vec::new();
+    if control.system_identifier != prepared {
+        let now = control.system_identifier.to_string();
+        differences.push(("Database system identifier", now, prepared.to_string()));
+    }
+    differences.extend(control.format_differences(&cx.new_control()?));
+    if !differences.is_empty() {
+        let message = "the old cluster is not the one that was prepared";
+        return Err(prepare_again(message, differences));
+    }
+    let back = control.not_after(&cx.remembered_old_control()?);
+    if !back.is_empty() {
+        let message = "the old cluster is an earlier state of the one that was prepared, or goes \
+                       on from one, as after a restore from a backup";
+        return Err(prepare_again(message, back));
+    }
+    Ok(())
+}
+
+fn prepare_again(message: &str, differences: Vec<(&str, String, String)>) -> Error {
+    let error = Error::new(Code::Drift, message);
+    differences
+        .into_iter()
+        .fold(error, |error, (name, now, prepared)| {
+            error.fact(name, format!("{now} now, {prepared} when prepared"))
+        })
+        .remedy(Remedy::manual("roll back and prepare again"))
 }

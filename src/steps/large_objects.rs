@@ -1,6 +1,6 @@
 //! Which large objects new knows, and what old's catalogs say of those it does not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::load;
 use crate::catalog::{ABOUT_LARGE_OBJECTS, Database, LargeObjects, Snapshot};
@@ -20,10 +20,32 @@ pub(super) fn hold(state: &Area, old: &Snapshot) -> Result<()> {
         .iter()
         .map(|database| (&*database.name, &*database.large_objects_digest))
         .collect();
-    let text = serde_json::to_vec(&digests)
-        .map_err(|e| Error::new(Code::Internal, "digests could not be written").caused_by(&e))?;
-    state.write(HELD, &text, 0o600)?;
+    write(state, &digests)?;
     state.remove_tree(WANTED)
+}
+
+/// Writes down that new knows the large objects of those databases of this catalog that were
+/// restored anew; of the others it knows what it knew.
+pub(super) fn hold_anew(state: &Area, old: &Snapshot, restored: &BTreeSet<String>) -> Result<()> {
+    let held: BTreeMap<String, String> = load(state, HELD)?;
+    let digests = old.databases.iter().filter_map(|database| {
+        let digest = match restored.contains(&database.name) {
+            true => &database.large_objects_digest,
+            false => held.get(&database.name)?,
+        };
+        Some((&*database.name, &**digest))
+    });
+    write(state, &digests.collect())?;
+    match unknown(state, old)?.is_empty() {
+        true => state.remove_tree(WANTED),
+        false => Ok(()),
+    }
+}
+
+fn write(state: &Area, digests: &BTreeMap<&str, &str>) -> Result<()> {
+    let text = serde_json::to_vec(digests)
+        .map_err(|e| Error::new(Code::Internal, "digests could not be written").caused_by(&e))?;
+    state.write(HELD, &text, 0o600)
 }
 
 /// Whether anything was kept; asked while service is down, so no catalog is loaded for it.

@@ -6,10 +6,10 @@
 
 use serde_json::Value;
 
-use super::refresh_horizons::make_independent;
 use crate::error::Result;
 use crate::pg::amount::counted;
 use crate::schema;
+use crate::steps::independence::make_independent;
 use crate::steps::{Context, Phase, Step, large_objects};
 
 pub(super) struct CarryLargeObjects;

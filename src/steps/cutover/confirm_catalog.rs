@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use super::read_final_catalog::{is_the_cluster_prepared, read_privately};
+use super::read_final_catalog::read_privately;
 use crate::catalog::Mark;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::steps::context::CONTROL;
+use crate::steps::drift::is_the_cluster_prepared;
 use crate::steps::{Context, NEW_CONTROL, Phase, Step};
 use crate::verify;
 

@@ -5,12 +5,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::catalog;
-use crate::error::{Code, Error, Remedy, Result};
-use crate::pg::ControlFile;
+use crate::error::Result;
 use crate::pg::amount::counted;
 use crate::plan::Mode;
 use crate::server::Running;
-use crate::steps::drift::{drift, drifted, read_and_compare};
+use crate::steps::drift::{drift, drifted, is_the_cluster_prepared, read_and_compare};
 use crate::steps::{Context, Phase, Step, large_objects};
 use crate::transfer;
 
@@ -65,7 +64,7 @@ fn read_in_use(cx: &mut Context<'_>, running: &Running) -> Result<String> {
     let server = &running.endpoint;
     let reading = catalog::read_in_use(server, PATIENCE, jobs, cancel)?;
     let changes = drift(&cx.state, &reading.fingerprint, server, jobs, cancel)?;
-    if let Some(error) = drifted(&changes) {
+    if let Some(error) = drifted(&changes, cx.plan) {
         return Err(error);
     }
     large_objects::keep(&cx.state, &reading.snapshot, server)?;
@@ -111,43 +110,10 @@ pub(super) fn read_privately(cx: &mut Context<'_>) -> Result<()> {
     let (snapshot, changes) = read_and_compare(&state, server, jobs, cancel)?;
     large_objects::keep(&state, &snapshot, server)?;
     cx.stop_old_server()?;
-    if let Some(error) = drifted(&changes) {
+    if let Some(error) = drifted(&changes, cx.plan) {
         return Err(error);
     }
     cx.save_old_snapshot(&snapshot)?;
     cx.derive(&snapshot)?;
     cx.remember_old_control()
-}
-
-/// Another cluster may lie at old's place, or an earlier state of the same one, or its format
-/// may have been changed by pg_checksums: none of them shows in a schema.
-pub(super) fn is_the_cluster_prepared(cx: &Context<'_>, control: &ControlFile) -> Result<()> {
-    let prepared = cx.plan.old.system_identifier;
-    let mut differences: Vec<(&str, String, String)> = Vec::new();
-    if control.system_identifier != prepared {
-        let now = control.system_identifier.to_string();
-        differences.push(("Database system identifier", now, prepared.to_string()));
-    }
-    differences.extend(control.format_differences(&cx.new_control()?));
-    if !differences.is_empty() {
-        let message = "the old cluster is not the one that was prepared";
-        return Err(prepare_again(message, differences));
-    }
-    let back = control.not_after(&cx.remembered_old_control()?);
-    if !back.is_empty() {
-        let message = "the old cluster is an earlier state of the one that was prepared, or goes \
-                       on from one, as after a restore from a backup";
-        return Err(prepare_again(message, back));
-    }
-    Ok(())
-}
-
-fn prepare_again(message: &str, differences: Vec<(&str, String, String)>) -> Error {
-    let error = Error::new(Code::Drift, message);
-    differences
-        .into_iter()
-        .fold(error, |error, (name, now, prepared)| {
-            error.fact(name, format!("{now} now, {prepared} when prepared"))
-        })
-        .remedy(Remedy::manual("roll back and prepare again"))
 }

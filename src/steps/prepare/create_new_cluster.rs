@@ -28,6 +28,10 @@ impl Step for CreateNewCluster {
         Phase::Prepare
     }
 
+    fn kept_when_reopened(&self) -> bool {
+        true
+    }
+
     fn intent(&self, cx: &mut Context<'_>) -> Result<Value> {
         Ok(json!({ "v": 1, "origin": cx.plan.new.origin }))
     }

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::event::EventKind;
 use crate::pg::amount::counted;
 use crate::schema::{self, Dump, Dumped};
-use crate::steps::{Context, Phase, Step, large_objects};
+use crate::steps::{Context, Phase, Step, large_objects, renewal};
 use crate::work::both;
 
 /// The fingerprint of old's catalogs at the time of the dump.
@@ -17,9 +17,9 @@ pub const FINGERPRINT: &str = "fingerprint.json";
 /// The same, object by object.
 pub const INVENTORY: &str = "inventory.json";
 /// The settings of all roles together, which the dump does not hold.
-pub(super) const EVERYBODY: &str = "everybody.json";
+pub(in crate::steps) const EVERYBODY: &str = "everybody.json";
 /// The directory of the dump.
-const DUMP: &str = "dump";
+pub(in crate::steps) const DUMP: &str = "dump";
 
 pub(super) struct DumpOldSchema;
 
@@ -30,6 +30,10 @@ impl Step for DumpOldSchema {
 
     fn phase(&self) -> Phase {
         Phase::Prepare
+    }
+
+    fn kept_when_reopened(&self) -> bool {
+        true
     }
 
     /// What is kept is what the dump was made of: the catalog and its fingerprint at one moment.
@@ -57,7 +61,7 @@ impl Step for DumpOldSchema {
         let dumped = if work.old.private {
             dump_private(&work, known, &progress)?
         } else {
-            schema::dump_live(&work, &progress)?
+            schema::dump_live(&work, &schema::Known::default(), &progress)?
         };
         let text = described(&dumped);
         let Dumped {
@@ -81,6 +85,7 @@ impl Step for DumpOldSchema {
 
     fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
         cx.stop_old_server()?;
+        renewal::forget(&cx.state)?;
         cx.state.remove_tree(DUMP)
     }
 }
@@ -105,6 +110,7 @@ fn dump_private(
         || schema::dump(work, &snapshot, progress),
     )?;
     Ok(Dumped {
+        written: snapshot.connectable().into_iter().collect(),
         snapshot,
         everybody,
         fingerprint: likeness.fingerprint,

@@ -21,6 +21,10 @@ impl Step for RestoreGlobals {
         Phase::Prepare
     }
 
+    fn kept_when_reopened(&self) -> bool {
+        true
+    }
+
     /// CREATE TABLESPACE makes a folder of new's version in each location. Only a folder that
     /// was not there before may be removed on the way back.
     fn intent(&self, cx: &mut Context<'_>) -> Result<Value> {

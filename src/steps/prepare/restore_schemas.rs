@@ -1,12 +1,12 @@
 //! Every database is made in new, with everything in it but the rows.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::event::EventKind;
 use crate::pg::amount::counted;
 use crate::schema::Restore;
-use crate::steps::{Context, Phase, Step};
+use crate::steps::{Context, Phase, Step, renewal};
 
 pub(super) struct RestoreSchemas;
 
@@ -19,7 +19,21 @@ impl Step for RestoreSchemas {
         Phase::Prepare
     }
 
-    fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
+    /// The databases that are restored, where the others are kept.
+    fn intent(&self, cx: &mut Context<'_>) -> Result<Value> {
+        let renewal = renewal::decided(&cx.state)?;
+        Ok(json!({ "v": 1, "only": renewal.map(|renewal| renewal.restored) }))
+    }
+
+    fn apply(&self, cx: &mut Context<'_>, intent: &Value) -> Result<String> {
+        let only: Option<Vec<String>> =
+            serde_json::from_value(intent["only"].clone()).map_err(|e| {
+                Error::new(
+                    Code::JournalDamaged,
+                    "the intent of restore-schemas cannot be read",
+                )
+                .caused_by(&e)
+            })?;
         let snapshot = cx.old_snapshot()?;
         let (installation, files, logs) = (cx.new_installation(), cx.dump_files(), cx.logs());
         let area = crate::disk::Area::new(&cx.state.root().join("dump"))?;
@@ -41,8 +55,13 @@ impl Step for RestoreSchemas {
             logs: &logs,
             jobs,
             cancel,
+            only: only.as_deref(),
         }
         .run(&snapshot, &progress)?;
+        if let Some(only) = only {
+            renewal::forget(&cx.state)?;
+            return Ok(renewal::told(&only, snapshot.connectable().len()));
+        }
         let tables: u64 = snapshot
             .databases
             .iter()

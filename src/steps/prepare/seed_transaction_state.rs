@@ -22,6 +22,10 @@ impl Step for SeedTransactionState {
         Phase::Prepare
     }
 
+    fn kept_when_reopened(&self) -> bool {
+        true
+    }
+
     /// What initdb left unfrozen depends on the status that is about to be replaced.
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
         let (jobs, cancel) = (cx.plan.jobs, cx.cancel);

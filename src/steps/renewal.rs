@@ -1,0 +1,336 @@
+//! What is restored anew where `prepare` is repeated, and the reading that decides it.
+//!
+//! Nothing here changes what was prepared: a reading or a dump that fails leaves it standing.
+//! What was read and dumped lies in a directory of its own until new is opened for it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::context::Remembered;
+use super::prepare::{DUMP, EVERYBODY, FINGERPRINT, INVENTORY};
+use super::{Context, large_objects};
+use crate::catalog::{self, Change, Fingerprint, Inventory, Portrait, Snapshot};
+use crate::disk::Area;
+use crate::error::{Code, Error, Result};
+use crate::event::EventKind;
+use crate::pg::amount::counted;
+use crate::schema::{self, Dump, DumpFiles, Dumped, Known};
+
+/// The step whose work a reading repeats; events tell it by this name.
+pub const READ_AGAIN: &str = "dump-old-schema";
+
+/// Where everything lies until new is opened.
+const PLACE: &str = "again";
+/// The decision; where it is, the rest is whole.
+const DECISION: &str = "again/renewal.json";
+const SNAPSHOT: &str = "again/old-snapshot.json";
+const CONTROL: &str = "again/old-control.json";
+
+/// Databases every cluster is made with, and in which restores keep house.
+const MAINTENANCE: [&str; 2] = ["template1", "postgres"];
+
+/// A shared catalog: with a subscription in it a database cannot be dropped without talking to
+/// the publisher.
+const SUBSCRIPTIONS: &str = "pg_subscription";
+
+/// How many databases are named.
+const NAMED: usize = 5;
+
+/// What has to be done about the drift since prepare.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Again {
+    /// Nothing; of so many databases.
+    Nothing(usize),
+    /// Some databases are restored anew, and their dump is there.
+    Databases(Renewal, usize),
+    /// What all databases share is another: nothing that was restored can be kept.
+    Everything,
+}
+
+/// Which databases are not kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewal {
+    /// Those that are restored anew.
+    pub restored: Vec<String>,
+    /// Those that old no longer has.
+    pub dropped: Vec<String>,
+}
+
+impl fmt::Display for Again {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing(all) => {
+                let all = counted(*all as u64, "database");
+                write!(f, "{all} read again; nothing changed since prepare")
+            }
+            Self::Databases(renewal, all) => write!(
+                f,
+                "{} of {} dumped again",
+                renewal.restored.len(),
+                counted(*all as u64, "database")
+            ),
+            Self::Everything => f.write_str("what all databases share changed since prepare"),
+        }
+    }
+}
+
+/// What became of the databases, as a clause.
+pub(super) fn told(restored: &[String], all: usize) -> String {
+    let names = match restored.len() {
+        0 => String::new(),
+        some if some <= NAMED => format!(" ({})", restored.join(", ")),
+        some => {
+            let named = restored[..NAMED].join(", ");
+            format!(" ({named} and {} more)", some - NAMED)
+        }
+    };
+    format!(
+        "{} of {} restored anew{names}, {} kept",
+        restored.len(),
+        counted(all as u64, "database"),
+        all - restored.len()
+    )
+}
+
+impl Again {
+    /// What became of the databases when everything was done.
+    pub fn done(&self) -> String {
+        match self {
+            Self::Nothing(all) => format!("nothing to repair: {}", told(&[], *all)),
+            Self::Databases(renewal, all) => {
+                let gone = match renewal.dropped.as_slice() {
+                    [] => String::new(),
+                    gone => format!(", {} dropped ({})", gone.len(), gone.join(", ")),
+                };
+                format!("{}{gone}", told(&renewal.restored, *all))
+            }
+            Self::Everything => "everything was prepared anew".to_owned(),
+        }
+    }
+}
+
+/// Reads old again, compares it with what was dumped, and dumps the databases that are not what
+/// they were.
+pub fn read_again(cx: &mut Context<'_>) -> Result<Again> {
+    forget(&cx.state)?;
+    let then = Likeness {
+        fingerprint: cx.load(FINGERPRINT)?,
+        inventory: cx.load(INVENTORY)?,
+    };
+    let (installation, logs) = (cx.new_installation(), cx.logs());
+    let (state, jobs, cancel, sink) = (cx.state.clone(), cx.plan.jobs, cx.cancel, cx.sink);
+    let progress = |done, total| {
+        sink.emit(EventKind::Progress {
+            step: READ_AGAIN.to_owned(),
+            unit: "databases".to_owned(),
+            done,
+            total: Some(total),
+        });
+    };
+    let files = DumpFiles::new(state.root().join(PLACE));
+    let portrait = cx.take_portrait();
+    let work = Dump {
+        old: cx.old_server()?,
+        new: &installation,
+        files: &files,
+        logs: &logs,
+        jobs,
+        cancel,
+    };
+    state.create_dir(PLACE, 0o700)?;
+    let read = if work.old.private {
+        read_private(&work, &then, portrait, &progress)?
+    } else {
+        read_live(&work, &then, &progress)?
+    };
+    let Some(dumped) = read else {
+        cx.stop_old_server()?;
+        return Ok(Again::Everything);
+    };
+    let now = &dumped.inventory;
+    let Some(renewal) = renewal(&then.inventory, now, &dumped.snapshot) else {
+        cx.stop_old_server()?;
+        return Ok(Again::Everything);
+    };
+    if let Some(name) = renewal
+        .restored
+        .iter()
+        .find(|n| !dumped.written.contains(*n))
+    {
+        return Err(Error::new(Code::Internal, "a database was not dumped").fact("database", name));
+    }
+    // New knows the large objects of the databases it keeps as they were then.
+    large_objects::keep(&state, &dumped.snapshot, work.old)?;
+    cx.stop_old_server()?;
+    let control = cx.look_at_old_control()?;
+    let all = dumped.snapshot.connectable().len();
+    if renewal == Renewal::default() {
+        cx.save_old_snapshot(&dumped.snapshot)?;
+        cx.remember_old_control_as(&control)?;
+        forget(&state)?;
+        return Ok(Again::Nothing(all));
+    }
+    store(cx, &dumped, &control)?;
+    cx.save(DECISION, &renewal)?;
+    Ok(Again::Databases(renewal, all))
+}
+
+/// What new was made from.
+struct Likeness {
+    fingerprint: Fingerprint,
+    inventory: Inventory,
+}
+
+fn read_private(
+    work: &Dump<'_>,
+    then: &Likeness,
+    portrait: Option<Portrait>,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Option<Dumped>> {
+    let Portrait {
+        snapshot,
+        mut likeness,
+    } = match portrait {
+        Some(portrait) => portrait,
+        None => catalog::portray(work.old, work.jobs, work.cancel)?,
+    };
+    likeness.complete(work.old, &snapshot, work.jobs, work.cancel)?;
+    let Some(renewal) = renewal(&then.inventory, &likeness.inventory, &snapshot) else {
+        return Ok(None);
+    };
+    let everybody = schema::settings_of_everybody(&mut catalog::connect(work.old)?)?;
+    let mut some = snapshot.clone();
+    some.databases
+        .retain(|database| renewal.restored.contains(&database.name));
+    if !some.databases.is_empty() {
+        schema::dump(work, &some, progress)?;
+    }
+    Ok(Some(Dumped {
+        written: renewal.restored.into_iter().collect(),
+        snapshot,
+        everybody,
+        fingerprint: likeness.fingerprint,
+        inventory: likeness.inventory,
+        repeated: 0,
+        gave_way: 0,
+    }))
+}
+
+/// What is found by a first look is only read once more; whatever changes after it is dumped.
+fn read_live(
+    work: &Dump<'_>,
+    then: &Likeness,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Option<Dumped>> {
+    let snapshot = catalog::read(work.old, work.jobs, work.cancel)?;
+    let names = snapshot.connectable();
+    let now = catalog::fingerprint(work.old, &names, work.jobs, work.cancel)?;
+    let mut known = Known {
+        cluster: now.cluster.clone(),
+        databases: now.databases.clone(),
+    };
+    if now != then.fingerprint {
+        let listed = catalog::inventory(work.old, &names, work.jobs, work.cancel)?;
+        let Some(renewal) = renewal(&then.inventory, &listed, &snapshot) else {
+            return Ok(None);
+        };
+        known
+            .databases
+            .retain(|name, _| !renewal.restored.contains(name));
+    }
+    schema::dump_live(work, &known, progress).map(Some)
+}
+
+/// The databases that are not what they were; nothing where none can be kept.
+fn renewal(then: &Inventory, now: &Inventory, snapshot: &Snapshot) -> Option<Renewal> {
+    let changes = catalog::changes(then, now);
+    let names = |inventory: &Inventory| -> BTreeSet<String> {
+        inventory.databases.keys().cloned().collect()
+    };
+    let (before, after) = (names(then), names(now));
+    let dropped: Vec<String> = before.difference(&after).cloned().collect();
+    let added: BTreeSet<String> = after.difference(&before).cloned().collect();
+    if MAINTENANCE
+        .iter()
+        .any(|name| before.contains(*name) != after.contains(*name))
+    {
+        return None;
+    }
+    let mut restored = added.clone();
+    for change in &changes {
+        restored.extend(concerned(change, snapshot)?);
+    }
+    let some_go = !dropped.is_empty() || restored.iter().any(|name| before.contains(name));
+    let subscribed = || then.cluster.any_of(SUBSCRIPTIONS) || now.cluster.any_of(SUBSCRIPTIONS);
+    if some_go && subscribed() {
+        return None;
+    }
+    Some(Renewal {
+        restored: restored.into_iter().collect(),
+        dropped,
+    })
+}
+
+/// The database a change is one of, where there still is one; nothing where it is one of what
+/// all of them share.
+fn concerned(change: &Change, snapshot: &Snapshot) -> Option<Option<String>> {
+    if let Some(name) = &change.database {
+        return Some(Some(name.clone()));
+    }
+    if change.class != "pg_database" {
+        return None;
+    }
+    let mut all = snapshot.databases.iter();
+    match all.find(|database| database.oid.0 == change.oid) {
+        Some(database) if database.connectable() => Some(Some(database.name.clone())),
+        // template0, which is in no dump.
+        Some(_) => None,
+        None => Some(None),
+    }
+}
+
+fn store(cx: &Context<'_>, dumped: &Dumped, control: &Remembered) -> Result<()> {
+    let staged = |name: &str| format!("{PLACE}/{name}");
+    cx.save(SNAPSHOT, &dumped.snapshot)?;
+    cx.save(CONTROL, control)?;
+    cx.save(&staged(EVERYBODY), &dumped.everybody)?;
+    cx.save(&staged(FINGERPRINT), &dumped.fingerprint)?;
+    cx.save(&staged(INVENTORY), &dumped.inventory)
+}
+
+/// What was decided, where new is to be opened for it.
+pub(super) fn decided(state: &Area) -> Result<Option<Renewal>> {
+    match state.path(DECISION)?.exists() {
+        true => super::context::load(state, DECISION).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// Puts what was read and dumped where the restore and the cutover look for it.
+pub(super) fn take_over(cx: &Context<'_>, renewal: &Renewal) -> Result<()> {
+    let snapshot: Snapshot = cx.load(SNAPSHOT)?;
+    let restored: BTreeSet<String> = renewal.restored.iter().cloned().collect();
+    for database in &snapshot.databases {
+        if restored.contains(&database.name) {
+            let dump = DumpFiles::new("").database(database.oid);
+            let (from, to) = [PLACE, DUMP]
+                .map(|place| std::path::Path::new(place).join(&dump))
+                .into();
+            cx.state.rename(&from, &cx.state, &to)?;
+        }
+    }
+    for name in [EVERYBODY, FINGERPRINT, INVENTORY] {
+        cx.state
+            .rename(format!("{PLACE}/{name}"), &cx.state, name)?;
+    }
+    cx.save_old_snapshot(&snapshot)?;
+    large_objects::hold_anew(&cx.state, &snapshot, &restored)?;
+    cx.remember_old_control_as(&cx.load(CONTROL)?)
+}
+
+/// Removes what was read again and is of no use, or of none any more.
+pub(super) fn forget(state: &Area) -> Result<()> {
+    state.remove_tree(PLACE)
+}
