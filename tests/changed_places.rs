@@ -204,7 +204,7 @@ fn new_started_before_its_release_is_noticed() {
         trip.run(&["resume"]).refused(
             6,
             "PGM-1210",
-            &["before it was released", "--discard-new-writes"],
+            &["before it was complete", "--discard-new-writes"],
         );
         trip.run(&["rollback"]).refused(4, "PGM-2008", &[]);
         trip.run(&["rollback", "--discard-new-writes"]).demand(0);
