@@ -159,6 +159,28 @@ fn serves(trip: &Trip, new: &str, wanted: &str, before: &ControlFile) {
     assert_eq!(bad, None, "{log}");
 }
 
+/// What is older than old's oldest transaction asks for transaction status that is not there.
+fn nothing_is_older_than(server: &Running<'_>, old: &ControlFile) {
+    let (xid, multi) = (old.oldest_xid, old.oldest_multi);
+    let older = server.connect("postgres").query(
+        &format!(
+            "SELECT datname::text, datfrozenxid::text, datminmxid::text FROM pg_database \
+             WHERE age(datfrozenxid) > age('{xid}'::xid) \
+             OR mxid_age(datminmxid) > mxid_age('{multi}'::xid)"
+        ),
+        &[],
+    );
+    let older: Vec<String> = older
+        .unwrap()
+        .iter()
+        .map(|row| {
+            let [name, xid, multi]: [String; 3] = [row.get(0), row.get(1), row.get(2)];
+            format!("{name}: {xid}, {multi}")
+        })
+        .collect();
+    assert!(older.is_empty(), "older than {xid}, {multi}: {older:?}");
+}
+
 /// New goes on where old ended, and its WAL begins after old's.
 fn demand_counters(old: &ControlFile, new: &ControlFile) {
     assert!(new.next_xid >= old.next_xid, "{old:?}\n{new:?}");
@@ -375,6 +397,24 @@ fn horizons_that_moved_since_prepare() {
             trip.run(&["verify"]).demand(0);
             serves(&trip, "new-17", &wanted, &before);
         }
+    });
+}
+
+/// Where old froze everything after prepare, nothing of new may hold on to what was before.
+#[test]
+fn no_database_of_new_is_older_than_old() {
+    as_server_user("no_database_of_new_is_older_than_old", || {
+        let old = old("old-13");
+        work(&old, 30);
+        let trip = Trip::new(&old, "new-17", "copy");
+        trip.prepare();
+        move_on(&old);
+        trip.cutover();
+        let before = ControlFile::read(&old.data).unwrap();
+        let server = trip.new_cluster();
+        let server = server.start_with(&["autovacuum=off"]);
+        nothing_is_older_than(&server, &before);
+        server.stop();
     });
 }
 

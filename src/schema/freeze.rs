@@ -9,6 +9,8 @@ use crate::server::{Cancel, Client, Endpoint, in_each_database};
 /// The catalogs of initdb that are this database's own, without `pg_largeobject`: its rows
 /// come with old's file.
 const OWN_CATALOGS: &str = "c.relisshared = false and c.oid <> 2613";
+/// Those of `template0`, to which nothing of old comes.
+const CATALOGS_OF_TEMPLATE0: &str = "c.relisshared = false";
 /// The catalogs all databases share.
 const SHARED_CATALOGS: &str = "c.relisshared";
 
@@ -26,17 +28,43 @@ pub fn freeze(
 ) -> Result<Vec<PathBuf>> {
     let mut template1 = new.connect("template1")?;
     allow_template0(&mut template1, true)?;
+    vacuum_freeze(&mut template1, SHARED_CATALOGS)?;
+    let shared = horizons_of_shared(&mut template1)?;
     let mut everywhere: Vec<String> = databases.to_vec();
     everywhere.push("template0".to_owned());
-    let heaps = in_each_database(new, &everywhere, jobs, cancel, |client, _| {
-        vacuum_freeze(client, OWN_CATALOGS)?;
-        heap_paths(client, OWN_CATALOGS)
+    let heaps = in_each_database(new, &everywhere, jobs, cancel, |client, name| {
+        let own = match name {
+            "template0" => CATALOGS_OF_TEMPLATE0,
+            _ => OWN_CATALOGS,
+        };
+        client.run_script(&shared)?;
+        vacuum_freeze(client, own)?;
+        heap_paths(client, own)
     });
     allow_template0(&mut template1, false)?;
     let mut heaps: Vec<PathBuf> = heaps?.concat();
-    vacuum_freeze(&mut template1, SHARED_CATALOGS)?;
+    template1.run_script("VACUUM (FREEZE) pg_catalog.pg_database")?;
     heaps.extend(heap_paths(&mut template1, SHARED_CATALOGS)?);
     Ok(heaps)
+}
+
+/// Gives another database the horizons that the shared catalogs have here.
+///
+/// Each database has rows of its own about them in pg_class, which a VACUUM elsewhere leaves as
+/// they are, and which would hold back the horizons of the whole database.
+fn horizons_of_shared(client: &mut Client) -> Result<String> {
+    let rows = client.text_rows(&format!(
+        "SELECT pg_catalog.format('(%s::oid, %L::xid, %L::xid)', c.oid, c.relfrozenxid, \
+         c.relminmxid) \
+         FROM pg_catalog.pg_class c WHERE c.relkind IN ('r', 'm', 't') AND {SHARED_CATALOGS}"
+    ))?;
+    let rows: Vec<String> = rows.into_iter().flatten().flatten().collect();
+    Ok(format!(
+        "UPDATE pg_catalog.pg_class c SET relfrozenxid = v.x, relminmxid = v.m \
+         FROM (VALUES {}) v(o, x, m) WHERE c.oid = v.o \
+         AND (c.relfrozenxid, c.relminmxid) IS DISTINCT FROM (v.x, v.m)",
+        rows.join(", ")
+    ))
 }
 
 /// Lets the horizons of a fresh cluster begin where its counters now do.
