@@ -82,7 +82,7 @@ fn a_rollback_killed_anywhere_is_repeated() {
 /// on the way; and from where `resume` leads, back.
 fn leave(case: &Case, ran: &Ran, number: u64) {
     ran.demand(KILLED);
-    let way = if number % 2 == 0 {
+    let way = if number.is_multiple_of(2) {
         "resume"
     } else {
         "rollback"
@@ -95,7 +95,7 @@ fn leave(case: &Case, ran: &Ran, number: u64) {
         case.trip.prepare();
         return case.trip.rollback();
     }
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         let again = number * 7 % 40 + 1;
         finish(at(again, case.trip.command(&[way])));
     }

@@ -229,6 +229,35 @@ fn what_all_databases_share_is_prepared_anew() {
     });
 }
 
+/// What has no name of its own, and so is told of only where nothing else changed, decides too.
+#[test]
+fn settings_of_all_roles_are_not_forgotten_beside_a_new_database() {
+    as_server_user(
+        "settings_of_all_roles_are_not_forgotten_beside_a_new_database",
+        || {
+            let case = Case::new("copy");
+            let (trip, old) = (&case.trip, &case.stock.cluster);
+            trip.prepare();
+            let server = old.start();
+            server.sql("app", "ALTER ROLE ALL SET statement_timeout = '77s'");
+            server.sql("app", "CREATE DATABASE beside");
+            server.stop();
+            let ran = trip.run(&["prepare"]);
+            ran.demand(0);
+            let said = "everything is undone and prepared anew";
+            assert!(ran.stdout.contains(said), "{}", ran.stdout);
+            trip.cutover();
+            let new = trip.new_cluster();
+            let server = new.start();
+            let mut client = server.connect("app");
+            let timeout = client.query_one("SHOW statement_timeout", &[]).unwrap();
+            assert_eq!(timeout.get::<_, String>(0), "77s");
+            drop(client);
+            server.stop();
+        },
+    );
+}
+
 #[test]
 fn without_drift_everything_stays() {
     as_server_user("without_drift_everything_stays", || {

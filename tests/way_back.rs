@@ -4,6 +4,9 @@
 
 mod support;
 
+use std::fs;
+
+use serde_json::Value;
 use support::as_server_user;
 use support::case::Case;
 use support::stock::dump;
@@ -173,6 +176,31 @@ fn killed_cutovers(mode: &str, moments: &[(&str, &str, Way)]) {
             .demand(0);
         case.demand_back("killed cutovers");
     }
+}
+
+/// The reading of a cutover that failed may name what never had a partner in new.
+#[test]
+fn the_way_back_asks_nothing_of_olds_catalog() {
+    as_server_user("the_way_back_asks_nothing_of_olds_catalog", || {
+        for mode in MODES {
+            let case = Case::new(mode);
+            case.trip.prepare();
+            let file = case.trip.state().join("old-snapshot.json");
+            let mut snapshot: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+            let databases = snapshot["databases"].as_array_mut().unwrap();
+            let rows = databases
+                .iter_mut()
+                .find_map(|one| one["relations"]["rows"].as_array_mut())
+                .unwrap();
+            let mut vanished = rows[0].clone();
+            vanished[0] = 999_999.into();
+            vanished[2] = "staging".into();
+            rows.push(vanished);
+            fs::write(&file, serde_json::to_vec(&snapshot).unwrap()).unwrap();
+            case.trip.rollback();
+            case.demand_back("a catalog without partner");
+        }
+    });
 }
 
 /// Rows change, the catalog does not: they arrive, whatever became of the files.

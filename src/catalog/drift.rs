@@ -70,14 +70,32 @@ impl fmt::Display for Change {
 }
 
 /// Everything that is not the same in a later inventory; nothing where both dumps would agree.
+///
+/// For people: what has no name of its own is left out where something with a name changed too.
 pub fn changes(then: &Inventory, now: &Inventory) -> Vec<Change> {
-    let mut found = Comparison::new(&then.cluster, &now.cluster).changes(None);
+    all_changes(then, now, Unnamed::Alone)
+}
+
+/// The same with what has no name of its own, for decisions.
+pub fn changes_with_unnamed(then: &Inventory, now: &Inventory) -> Vec<Change> {
+    all_changes(then, now, Unnamed::Always)
+}
+
+/// When what has no name of its own counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unnamed {
+    Alone,
+    Always,
+}
+
+fn all_changes(then: &Inventory, now: &Inventory, unnamed: Unnamed) -> Vec<Change> {
+    let mut found = Comparison::new(&then.cluster, &now.cluster).changes(None, unnamed);
     let names: BTreeSet<&String> = then.databases.keys().chain(now.databases.keys()).collect();
     for name in names {
         // A database that came or went is an object all databases share.
         if let (Some(then), Some(now)) = (then.databases.get(name), now.databases.get(name)) {
             let (then, now) = (then.together(), now.together());
-            found.extend(Comparison::new(&then, &now).changes(Some(name)));
+            found.extend(Comparison::new(&then, &now).changes(Some(name), unnamed));
         }
     }
     found
@@ -200,7 +218,7 @@ impl<'a> Comparison<'a> {
         false
     }
 
-    fn changes(self, database: Option<&str>) -> Vec<Change> {
+    fn changes(self, database: Option<&str>, wanted: Unnamed) -> Vec<Change> {
         let mut found: BTreeMap<&Identity, What> = BTreeMap::new();
         let mut unnamed: BTreeMap<&Identity, What> = BTreeMap::new();
         for (identity, raw) in &self.raw {
@@ -226,8 +244,10 @@ impl<'a> Comparison<'a> {
             merge(list.entry(place), what);
         }
         // What has no name of its own changes with something that has one.
-        if found.is_empty() {
-            found = unnamed;
+        match wanted {
+            Unnamed::Always => found.append(&mut unnamed),
+            Unnamed::Alone if found.is_empty() => found = unnamed,
+            Unnamed::Alone => {}
         }
         let changes = found.into_iter();
         changes

@@ -16,7 +16,7 @@ use crate::journal::{Journal, Standing};
 use crate::pg::DataDir;
 use crate::plan::{Mode, Old, Plan};
 use crate::server::DEFAULT_PORT;
-use crate::steps::{Again, Context, NewState, OldAtHand, is_the_cluster_prepared};
+use crate::steps::{Again, Context, OldAtHand, is_the_cluster_prepared, new_state};
 use crate::work::Cancel;
 
 /// Whether new waits for the cutover there.
@@ -47,7 +47,9 @@ pub fn run(global: &Global, arguments: &Clusters) -> Exit {
         }
     };
     run.announce("prepare", Some(plan.mode), &[Phase::Prepare]);
-    let ready = agree(arguments, &plan).and_then(|()| examine(&run, &plan, &state, _old));
+    let ready = still_prepared(&journal)
+        .and_then(|()| agree(arguments, &plan))
+        .and_then(|()| examine(&run, &plan, &state, _old));
     let (plan, old, lock) = match ready {
         Ok(ready) => ready,
         Err(error) => {
@@ -76,6 +78,18 @@ fn record(run: &Run, state: &StateDir) {
 fn end(run: &Run, plan: &Plan, state: &StateDir, outcome: Outcome) -> Exit {
     record(run, state);
     migration::end(run, "prepare", plan, outcome, state, None)
+}
+
+/// Before the lock was taken another run may have gone on.
+fn still_prepared(journal: &Journal) -> Result<()> {
+    match journal.state().standing() {
+        Standing::Prepared => Ok(()),
+        _ => Err(Error::new(
+            Code::WrongStanding,
+            "another run has gone on with what was prepared",
+        )
+        .remedy(Remedy::manual("see pg_migrator status"))),
+    }
 }
 
 /// Both clusters are what they were, and nothing blocks; the plan as it is now.
@@ -135,8 +149,9 @@ fn repair(
     let steady = Cancel::new();
     let context = Context::new(plan, &run.stream, &run.cancel, state.area.clone(), old);
     let mut engine = Engine::new(journal, context, &steady);
-    let again = match engine.read_again() {
-        Ok(again) => again,
+    let read = new_state(plan, &state.area).and_then(|new| Ok((new, engine.read_again()?)));
+    let (new, again) = match read {
+        Ok(read) => read,
         Err(error) => return Some(Outcome::unchanged(error, Some(Standing::Prepared))),
     };
     let outcome = match &again {
@@ -151,7 +166,7 @@ fn repair(
                 "roles, tablespaces or something else that all databases share changed since \
                  prepare: everything is undone and prepared anew",
             );
-            let undone = engine.rollback(NewState::Untouched, false);
+            let undone = engine.rollback(new, false);
             return undone.error.is_some().then_some(undone);
         }
     };

@@ -91,6 +91,19 @@ impl FileMap {
         Ok(Self { folders })
     }
 
+    /// The places of new's relations alone, for what asks nothing of old: each is its own
+    /// partner.
+    pub fn of_new(new: &Snapshot, to: &Places) -> Result<Self> {
+        let mut folders = BTreeMap::new();
+        let mut unpaired = Vec::new();
+        for database in new.databases.iter().filter(|one| one.connectable()) {
+            pair_database(database, database, to, to, &mut folders, &mut unpaired)?;
+        }
+        Ok(Self {
+            folders: folders.into_values().collect(),
+        })
+    }
+
     /// Number of relations.
     pub fn relations(&self) -> u64 {
         self.folders

@@ -69,7 +69,7 @@ pub struct Context<'a> {
 use catalogs::Derived;
 
 pub use control::{NewState, new_state, started_early};
-pub use old::{OldAtHand, Remembered};
+pub use old::{OldAtHand, Remembered, look_at_control};
 pub use service::{Handover, Outage, wait_until_ready, wait_until_started};
 
 impl<'a> Context<'a> {

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::context::Remembered;
+use super::context::{Remembered, look_at_control};
 use super::prepare::{DUMP, EVERYBODY, FINGERPRINT, INVENTORY};
 use super::{Context, large_objects};
 use crate::catalog::{self, Change, Fingerprint, Inventory, Portrait, Snapshot};
@@ -131,6 +131,7 @@ pub fn read_again(cx: &mut Context<'_>) -> Result<Again> {
     };
     let files = DumpFiles::new(state.root().join(PLACE));
     let portrait = cx.take_portrait();
+    let data_dir = &cx.plan.old.data_dir;
     let work = Dump {
         old: cx.old_server()?,
         new: &installation,
@@ -140,6 +141,11 @@ pub fn read_again(cx: &mut Context<'_>) -> Result<Again> {
         cancel,
     };
     state.create_dir(PLACE, 0o700)?;
+    // What a server of somebody else writes after this, its end included, makes another file.
+    let seen = match work.old.private {
+        true => None,
+        false => Some(look_at_control(data_dir)?),
+    };
     let read = if work.old.private {
         read_private(&work, &then, portrait, &progress)?
     } else {
@@ -150,7 +156,9 @@ pub fn read_again(cx: &mut Context<'_>) -> Result<Again> {
         return Ok(Again::Everything);
     };
     let now = &dumped.inventory;
-    let Some(renewal) = renewal(&then.inventory, now, &dumped.snapshot) else {
+    let everybody: Vec<String> = super::context::load(&state, EVERYBODY)?;
+    let renewal = renewal(&then.inventory, now, &dumped.snapshot);
+    let Some(renewal) = renewal.filter(|_| everybody == dumped.everybody) else {
         cx.stop_old_server()?;
         return Ok(Again::Everything);
     };
@@ -164,7 +172,10 @@ pub fn read_again(cx: &mut Context<'_>) -> Result<Again> {
     // New knows the large objects of the databases it keeps as they were then.
     large_objects::keep(&state, &dumped.snapshot, work.old)?;
     cx.stop_old_server()?;
-    let control = cx.look_at_old_control()?;
+    let control = match seen {
+        Some(seen) => seen,
+        None => cx.look_at_old_control()?,
+    };
     let all = dumped.snapshot.connectable().len();
     if renewal == Renewal::default() {
         cx.save_old_snapshot(&dumped.snapshot)?;
@@ -245,7 +256,7 @@ fn read_live(
 
 /// The databases that are not what they were; nothing where none can be kept.
 fn renewal(then: &Inventory, now: &Inventory, snapshot: &Snapshot) -> Option<Renewal> {
-    let changes = catalog::changes(then, now);
+    let changes = catalog::changes_with_unnamed(then, now);
     let names = |inventory: &Inventory| -> BTreeSet<String> {
         inventory.databases.keys().cloned().collect()
     };
@@ -261,6 +272,10 @@ fn renewal(then: &Inventory, now: &Inventory, snapshot: &Snapshot) -> Option<Ren
     let mut restored = added.clone();
     for change in &changes {
         restored.extend(concerned(change, snapshot)?);
+    }
+    // It is made anew through the other one.
+    if restored.contains("template1") && !after.contains("postgres") {
+        return None;
     }
     let some_go = !dropped.is_empty() || restored.iter().any(|name| before.contains(name));
     let subscribed = || then.cluster.any_of(SUBSCRIPTIONS) || now.cluster.any_of(SUBSCRIPTIONS);

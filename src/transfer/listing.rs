@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 
 use super::{Work, in_folder};
 use crate::disk::{Area, AreaDir, FileId, OldDir, listings_tell_files};
@@ -257,8 +258,12 @@ pub fn remove(map: &FileMap, work: &Work<'_>) -> Result<u64> {
     let removed = std::sync::atomic::AtomicU64::new(0);
     each(work.jobs, &map.folders, work.cancel, |folder| {
         let in_this = || -> Result<u64> {
-            if !folder.new_root.join(&folder.new_dir).exists() {
-                return Ok(0);
+            let place = folder.new_root.join(&folder.new_dir);
+            // Any other reason not to see it is no reason to believe that it is empty.
+            match std::fs::symlink_metadata(&place) {
+                Ok(_) => {}
+                Err(e) if e.kind() == ErrorKind::NotFound => return Ok(0),
+                Err(e) => return Err(Error::io(Code::DiskOperation, "look at", &place, &e)),
             }
             let new = Area::new(&folder.new_root)?.open_dir(&folder.new_dir)?;
             let files = of_new(&new, folder)?;

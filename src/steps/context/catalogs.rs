@@ -60,9 +60,21 @@ impl Context<'_> {
         Ok(self.made()?.horizons)
     }
 
-    /// Makes what will be asked for later, from old's catalog as it was stored.
-    pub fn derive(&self, old: &Snapshot) -> Result<()> {
-        self.make(old).map(|_| ())
+    /// Stores old's catalog if new has a partner for everything in it, and makes from it what
+    /// will be asked for later. One that cannot be paired leaves the earlier one.
+    pub fn save_paired_snapshot(&self, old: &Snapshot) -> Result<()> {
+        let made = self.make(old)?;
+        self.save_old_snapshot(old)?;
+        self.derived.0.replace(Some(made));
+        Ok(())
+    }
+
+    /// Where the files of old's relations have their places in new, whatever old has by now.
+    pub fn places_in_new(&self) -> Result<FileMap> {
+        let catalog_version = self.new_control()?.catalog_version;
+        let new = &self.plan.new;
+        let to = self.places(&new.data_dir, new.version.major, catalog_version);
+        FileMap::of_new(&self.new_snapshot()?, &to)
     }
 
     fn made(&self) -> Result<Made> {

@@ -1,5 +1,7 @@
 //! The server old is read by, and what old's control file says of its past.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Context, missing_server};
@@ -164,10 +166,7 @@ impl Context<'_> {
 
     /// What there is to be remembered now.
     pub fn look_at_old_control(&self) -> Result<Remembered> {
-        Ok(Remembered {
-            digest: control::fingerprint(&self.plan.old.data_dir)?,
-            control: self.old_control()?,
-        })
+        look_at_control(&self.plan.old.data_dir)
     }
 
     /// Writes down what was seen before.
@@ -201,6 +200,14 @@ impl Context<'_> {
         let known: Remembered = self.load(OLD_CONTROL)?;
         Ok(known.digest != control::fingerprint(&self.plan.old.data_dir)?)
     }
+}
+
+/// What there is to be remembered of a cluster's control file now.
+pub fn look_at_control(data_dir: &Path) -> Result<Remembered> {
+    Ok(Remembered {
+        digest: control::fingerprint(data_dir)?,
+        control: ControlFile::read(data_dir)?,
+    })
 }
 
 fn gone(plan: &Plan) -> Error {

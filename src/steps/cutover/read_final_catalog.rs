@@ -76,8 +76,7 @@ fn read_in_use(cx: &mut Context<'_>, running: &Running) -> Result<String> {
             counted(unread.bytes, "byte")
         ));
     }
-    cx.save_old_snapshot(&reading.snapshot)?;
-    cx.derive(&reading.snapshot)?;
+    cx.save_paired_snapshot(&reading.snapshot)?;
     cx.save_mark(&reading.mark)?;
     link_beside(cx)?;
     let relations: usize = reading
@@ -113,7 +112,6 @@ pub(super) fn read_privately(cx: &mut Context<'_>) -> Result<()> {
     if let Some(error) = drifted(&changes, cx.plan) {
         return Err(error);
     }
-    cx.save_old_snapshot(&snapshot)?;
-    cx.derive(&snapshot)?;
+    cx.save_paired_snapshot(&snapshot)?;
     cx.remember_old_control()
 }

@@ -51,7 +51,7 @@ impl Step for TransferFiles {
             Mode::Copy if cx.discarding => Ok(()),
             Mode::Link => Ok(()),
             Mode::Copy => {
-                let map = cx.file_map()?;
+                let map = cx.places_in_new()?;
                 transfer::remove(&map, &cx.work(NAME)).map(|_| ())
             }
         }

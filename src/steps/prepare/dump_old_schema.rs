@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::event::EventKind;
 use crate::pg::amount::counted;
 use crate::schema::{self, Dump, Dumped};
+use crate::steps::context::look_at_control;
 use crate::steps::{Context, Phase, Step, large_objects, renewal};
 use crate::work::both;
 
@@ -50,6 +51,7 @@ impl Step for DumpOldSchema {
             });
         };
         let known = cx.take_portrait();
+        let data_dir = &cx.plan.old.data_dir;
         let work = Dump {
             old: cx.old_server()?,
             new: &installation,
@@ -57,6 +59,12 @@ impl Step for DumpOldSchema {
             logs: &logs,
             jobs,
             cancel,
+        };
+        // Of a server that somebody else may stop, only what was there before it is read can be
+        // remembered: whatever it writes afterwards, its end included, makes another file.
+        let seen = match work.old.private {
+            true => None,
+            false => Some(look_at_control(data_dir)?),
         };
         let dumped = if work.old.private {
             dump_private(&work, known, &progress)?
@@ -79,7 +87,10 @@ impl Step for DumpOldSchema {
         cx.save(FINGERPRINT, &fingerprint)?;
         cx.save(INVENTORY, &inventory)?;
         cx.stop_old_server()?;
-        cx.remember_old_control()?;
+        match seen {
+            Some(seen) => cx.remember_old_control_as(&seen)?,
+            None => cx.remember_old_control()?,
+        }
         Ok(text)
     }
 
@@ -106,7 +117,8 @@ fn dump_private(
     };
     let everybody = schema::settings_of_everybody(&mut catalog::connect(work.old)?)?;
     both(
-        || likeness.complete(work.old, &snapshot, work.jobs, work.cancel),
+        // A single session more than the dumps have: max_connections may be small.
+        || likeness.complete(work.old, &snapshot, 1, work.cancel),
         || schema::dump(work, &snapshot, progress),
     )?;
     Ok(Dumped {

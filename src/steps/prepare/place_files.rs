@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::disk;
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::pg::amount::counted;
 use crate::plan::Mode;
 use crate::steps::{Context, Phase, Step};
@@ -48,8 +48,12 @@ impl Step for PlaceFiles {
 
     /// Second names go first of all, so that nothing that follows can touch a shared file.
     fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
-        if cx.plan.new.data_dir.join("base").exists() {
-            let map = cx.file_map()?;
+        let base = cx.plan.new.data_dir.join("base");
+        let there = base
+            .try_exists()
+            .map_err(|e| Error::io(Code::DiskOperation, "look at", &base, &e))?;
+        if there {
+            let map = cx.places_in_new()?;
             transfer::remove(&map, &cx.work(NAME))?;
         }
         Ok(())
