@@ -69,7 +69,7 @@ pub struct Context<'a> {
 use catalogs::Derived;
 
 pub use control::{NewState, new_state, started_early};
-pub use old::{OldAtHand, Remembered, look_at_control};
+pub use old::{OldAtHand, Remembered};
 pub use service::{Handover, Outage, wait_until_ready, wait_until_started};
 
 impl<'a> Context<'a> {
@@ -174,14 +174,21 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Tells progress of a step.
-    pub fn progress(&self, step: &str, unit: &str, done: u64, total: u64) {
-        self.sink.emit(EventKind::Progress {
-            step: step.to_owned(),
-            unit: unit.to_owned(),
-            done,
-            total: Some(total),
-        });
+    /// How a step tells its progress: so much done of so much.
+    pub fn progress(
+        &self,
+        step: &'static str,
+        unit: &'static str,
+    ) -> impl Fn(u64, u64) + Sync + use<'a> {
+        let sink = self.sink;
+        move |done, total| {
+            sink.emit(EventKind::Progress {
+                step: step.to_owned(),
+                unit: unit.to_owned(),
+                done,
+                total: Some(total),
+            });
+        }
     }
 
     /// Says something.

@@ -20,7 +20,7 @@ mod set_horizons;
 
 use super::Step;
 
-pub(super) use dump_old_schema::{DUMP, EVERYBODY};
+pub(super) use dump_old_schema::{DUMP, EVERYBODY, NAME as DUMP_STEP};
 pub use dump_old_schema::{FINGERPRINT, INVENTORY};
 
 /// The steps of this phase, in order.

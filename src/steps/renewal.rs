@@ -8,18 +8,17 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::context::{Remembered, look_at_control};
-use super::prepare::{DUMP, EVERYBODY, FINGERPRINT, INVENTORY};
+use super::context::Remembered;
+use super::prepare::{DUMP, DUMP_STEP, EVERYBODY, FINGERPRINT, INVENTORY};
 use super::{Context, large_objects};
 use crate::catalog::{self, Change, Fingerprint, Inventory, Portrait, Snapshot};
 use crate::disk::Area;
 use crate::error::{Code, Error, Result};
-use crate::event::EventKind;
 use crate::pg::amount::counted;
 use crate::schema::{self, Dump, DumpFiles, Dumped, Known};
 
 /// The step whose work a reading repeats; events tell it by this name.
-pub const READ_AGAIN: &str = "dump-old-schema";
+pub const READ_AGAIN: &str = DUMP_STEP;
 
 /// Where everything lies until new is opened.
 const PLACE: &str = "again";
@@ -120,18 +119,11 @@ pub fn read_again(cx: &mut Context<'_>) -> Result<Again> {
         inventory: cx.load(INVENTORY)?,
     };
     let (installation, logs) = (cx.new_installation(), cx.logs());
-    let (state, jobs, cancel, sink) = (cx.state.clone(), cx.plan.jobs, cx.cancel, cx.sink);
-    let progress = |done, total| {
-        sink.emit(EventKind::Progress {
-            step: READ_AGAIN.to_owned(),
-            unit: "databases".to_owned(),
-            done,
-            total: Some(total),
-        });
-    };
+    let (state, jobs, cancel) = (cx.state.clone(), cx.plan.jobs, cx.cancel);
+    let progress = cx.progress(READ_AGAIN, "databases");
+    let seen = cx.before_reading_old()?;
     let files = DumpFiles::new(state.root().join(PLACE));
     let portrait = cx.take_portrait();
-    let data_dir = &cx.plan.old.data_dir;
     let work = Dump {
         old: cx.old_server()?,
         new: &installation,
@@ -141,11 +133,6 @@ pub fn read_again(cx: &mut Context<'_>) -> Result<Again> {
         cancel,
     };
     state.create_dir(PLACE, 0o700)?;
-    // What a server of somebody else writes after this, its end included, makes another file.
-    let seen = match work.old.private {
-        true => None,
-        false => Some(look_at_control(data_dir)?),
-    };
     let read = if work.old.private {
         read_private(&work, &then, portrait, &progress)?
     } else {
@@ -172,10 +159,7 @@ pub fn read_again(cx: &mut Context<'_>) -> Result<Again> {
     // New knows the large objects of the databases it keeps as they were then.
     large_objects::keep(&state, &dumped.snapshot, work.old)?;
     cx.stop_old_server()?;
-    let control = match seen {
-        Some(seen) => seen,
-        None => cx.look_at_old_control()?,
-    };
+    let control = cx.after_reading_old(seen)?;
     let all = dumped.snapshot.connectable().len();
     if renewal == Renewal::default() {
         cx.save_old_snapshot(&dumped.snapshot)?;

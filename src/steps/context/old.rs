@@ -1,7 +1,5 @@
 //! The server old is read by, and what old's control file says of its past.
 
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
 
 use super::{Context, missing_server};
@@ -166,7 +164,24 @@ impl Context<'_> {
 
     /// What there is to be remembered now.
     pub fn look_at_old_control(&self) -> Result<Remembered> {
-        look_at_control(&self.plan.old.data_dir)
+        Ok(Remembered {
+            digest: control::fingerprint(&self.plan.old.data_dir)?,
+            control: self.old_control()?,
+        })
+    }
+
+    /// Looks at the control file before old is read, where somebody else may stop the server:
+    /// what that one writes from now on, its end included, must make another file.
+    pub fn before_reading_old(&mut self) -> Result<Option<Remembered>> {
+        match self.old_server()?.private {
+            true => Ok(None),
+            false => self.look_at_old_control().map(Some),
+        }
+    }
+
+    /// What is to be remembered with what was read: the end of a private server belongs to it.
+    pub fn after_reading_old(&self, before: Option<Remembered>) -> Result<Remembered> {
+        before.map_or_else(|| self.look_at_old_control(), Ok)
     }
 
     /// Writes down what was seen before.
@@ -200,14 +215,6 @@ impl Context<'_> {
         let known: Remembered = self.load(OLD_CONTROL)?;
         Ok(known.digest != control::fingerprint(&self.plan.old.data_dir)?)
     }
-}
-
-/// What there is to be remembered of a cluster's control file now.
-pub fn look_at_control(data_dir: &Path) -> Result<Remembered> {
-    Ok(Remembered {
-        digest: control::fingerprint(data_dir)?,
-        control: ControlFile::read(data_dir)?,
-    })
 }
 
 fn gone(plan: &Plan) -> Error {

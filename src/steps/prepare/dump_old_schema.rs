@@ -6,10 +6,8 @@ use serde_json::Value;
 
 use crate::catalog::{self, Portrait};
 use crate::error::Result;
-use crate::event::EventKind;
 use crate::pg::amount::counted;
 use crate::schema::{self, Dump, Dumped};
-use crate::steps::context::look_at_control;
 use crate::steps::{Context, Phase, Step, large_objects, renewal};
 use crate::work::both;
 
@@ -22,11 +20,13 @@ pub(in crate::steps) const EVERYBODY: &str = "everybody.json";
 /// The directory of the dump.
 pub(in crate::steps) const DUMP: &str = "dump";
 
+pub(in crate::steps) const NAME: &str = "dump-old-schema";
+
 pub(super) struct DumpOldSchema;
 
 impl Step for DumpOldSchema {
     fn name(&self) -> &'static str {
-        "dump-old-schema"
+        NAME
     }
 
     fn phase(&self) -> Phase {
@@ -41,17 +41,10 @@ impl Step for DumpOldSchema {
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
         cx.state.create_dir(DUMP, 0o700)?;
         let (installation, files, logs) = (cx.new_installation(), cx.dump_files(), cx.logs());
-        let (jobs, cancel, sink) = (cx.plan.jobs, cx.cancel, cx.sink);
-        let progress = |done, total| {
-            sink.emit(EventKind::Progress {
-                step: "dump-old-schema".to_owned(),
-                unit: "databases".to_owned(),
-                done,
-                total: Some(total),
-            });
-        };
+        let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
+        let progress = cx.progress(NAME, "databases");
+        let seen = cx.before_reading_old()?;
         let known = cx.take_portrait();
-        let data_dir = &cx.plan.old.data_dir;
         let work = Dump {
             old: cx.old_server()?,
             new: &installation,
@@ -59,12 +52,6 @@ impl Step for DumpOldSchema {
             logs: &logs,
             jobs,
             cancel,
-        };
-        // Of a server that somebody else may stop, only what was there before it is read can be
-        // remembered: whatever it writes afterwards, its end included, makes another file.
-        let seen = match work.old.private {
-            true => None,
-            false => Some(look_at_control(data_dir)?),
         };
         let dumped = if work.old.private {
             dump_private(&work, known, &progress)?
@@ -87,10 +74,7 @@ impl Step for DumpOldSchema {
         cx.save(FINGERPRINT, &fingerprint)?;
         cx.save(INVENTORY, &inventory)?;
         cx.stop_old_server()?;
-        match seen {
-            Some(seen) => cx.remember_old_control_as(&seen)?,
-            None => cx.remember_old_control()?,
-        }
+        cx.remember_old_control_as(&cx.after_reading_old(seen)?)?;
         Ok(text)
     }
 

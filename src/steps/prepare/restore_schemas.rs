@@ -3,16 +3,17 @@
 use serde_json::{Value, json};
 
 use crate::error::{Code, Error, Result};
-use crate::event::EventKind;
 use crate::pg::amount::counted;
 use crate::schema::Restore;
 use crate::steps::{Context, Phase, Step, renewal};
+
+const NAME: &str = "restore-schemas";
 
 pub(super) struct RestoreSchemas;
 
 impl Step for RestoreSchemas {
     fn name(&self) -> &'static str {
-        "restore-schemas"
+        NAME
     }
 
     fn phase(&self) -> Phase {
@@ -37,16 +38,9 @@ impl Step for RestoreSchemas {
         let snapshot = cx.old_snapshot()?;
         let (installation, files, logs) = (cx.new_installation(), cx.dump_files(), cx.logs());
         let area = crate::disk::Area::new(&cx.state.root().join("dump"))?;
-        let (sink, cancel, jobs) = (cx.sink, cx.cancel, cx.plan.jobs);
+        let (cancel, jobs) = (cx.cancel, cx.plan.jobs);
+        let progress = cx.progress(NAME, "objects");
         let new = cx.new_server(false)?;
-        let progress = |done, total| {
-            sink.emit(EventKind::Progress {
-                step: "restore-schemas".to_owned(),
-                unit: "objects".to_owned(),
-                done,
-                total: Some(total),
-            });
-        };
         Restore {
             new,
             installation: &installation,
