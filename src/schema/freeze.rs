@@ -59,12 +59,17 @@ fn horizons_of_shared(client: &mut Client) -> Result<String> {
          FROM pg_catalog.pg_class c WHERE c.relkind IN ('r', 'm', 't') AND {SHARED_CATALOGS}"
     ))?;
     let rows: Vec<String> = rows.into_iter().flatten().flatten().collect();
-    Ok(format!(
+    Ok(set_relations(&rows))
+}
+
+/// The statement that gives relations these horizons, `(OID::oid, XID::xid, MULTIXACT::xid)` each.
+pub(super) fn set_relations(rows: &[String]) -> String {
+    format!(
         "UPDATE pg_catalog.pg_class c SET relfrozenxid = v.x, relminmxid = v.m \
          FROM (VALUES {}) v(o, x, m) WHERE c.oid = v.o \
          AND (c.relfrozenxid, c.relminmxid) IS DISTINCT FROM (v.x, v.m)",
         rows.join(", ")
-    ))
+    )
 }
 
 /// Lets the horizons of a fresh cluster begin where its counters now do.

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::freeze::refreeze_horizons;
+use super::freeze::{self, refreeze_horizons};
 use crate::catalog::{self, Database, RelKind, Relation, Snapshot};
 use crate::error::{Code, Error, Result};
 use crate::pg::{MultiXid, Oid, Xid};
@@ -101,11 +101,7 @@ fn set_relations(client: &mut Client, wrong: &[(Oid, (Xid, MultiXid))]) -> Resul
             .iter()
             .map(|(oid, (xid, multi))| format!("({oid}::oid, '{xid}'::xid, '{multi}'::xid)"))
             .collect();
-        client.run_script(&format!(
-            "UPDATE pg_catalog.pg_class c SET relfrozenxid = v.x, relminmxid = v.m \
-             FROM (VALUES {}) v(o, x, m) WHERE c.oid = v.o",
-            rows.join(", ")
-        ))?;
+        client.run_script(&freeze::set_relations(&rows))?;
     }
     Ok(())
 }
