@@ -52,7 +52,8 @@ END $$;
 
 # Four rows fill a page; a compressed or toasted body would not reach the size.
 BIG_TABLE = """
-CREATE TABLE t_1 (id bigint, body text STORAGE PLAIN);
+CREATE TABLE t_1 (id bigint, body text);
+ALTER TABLE t_1 ALTER COLUMN body SET STORAGE PLAIN;
 INSERT INTO t_1 SELECT n, repeat(md5(n::text), 62)
     FROM generate_series(1, {gigabytes}::bigint * 131072 * 4) n;
 """
