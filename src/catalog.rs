@@ -17,7 +17,7 @@ mod relation;
 mod snapshot;
 mod template;
 
-pub use drift::{Change, What, changes, changes_with_unnamed};
+pub use drift::{Change, Part, Parts, What, changes, changes_with_unnamed, parts};
 pub use fingerprint::{Fingerprint, FingerprintQuery, fingerprint};
 pub use inventory::{Inventory, Objects, inventory};
 pub use large_objects::{ABOUT_LARGE_OBJECTS, LargeObjects};

@@ -10,6 +10,7 @@ mod keep;
 mod link;
 mod listing;
 mod slru;
+mod stand_in;
 mod wal;
 
 use crate::error::{Code, Error};
@@ -22,6 +23,7 @@ pub use keep::{give_back, keep};
 pub use link::{Mended, link, link_beside, sum};
 pub use listing::{Moved, Name, Pending, pending, remove};
 pub use slru::{StatusDirs, carry};
+pub use stand_in::stand_in;
 pub use wal::replace_wal;
 
 /// What every transfer needs to know besides the files.

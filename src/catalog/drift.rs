@@ -1,5 +1,7 @@
 //! What changed between two inventories, named for people.
 
+mod parts;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
@@ -7,6 +9,8 @@ use super::fingerprint::rules::rule_for;
 use super::fingerprint::subject::{KEEP_OIDS, PARTS};
 use super::fingerprint::{NAME, OWNER, TOAST};
 use super::inventory::{Identity, Inventory, Object, Objects};
+
+pub use parts::{Part, Parts, parts};
 
 /// How far up an object's parents are looked for: toast index, toast table, table.
 const DEPTH: usize = 4;

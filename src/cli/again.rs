@@ -150,7 +150,7 @@ fn repair(
     let context = Context::new(plan, &run.stream, &run.cancel, state.area.clone(), old);
     let mut engine = Engine::new(journal, context, &steady);
     let read = new_state(plan, &state.area).and_then(|new| Ok((new, engine.read_again()?)));
-    let (new, again) = match read {
+    let (new, mut again) = match read {
         Ok(read) => read,
         Err(error) => return Some(Outcome::unchanged(error, Some(Standing::Prepared))),
     };
@@ -171,6 +171,7 @@ fn repair(
         }
     };
     if outcome.error.is_none() {
+        again.spoilt(&engine.context().spoilt);
         say(run, &format!("prepared again: {}", again.done()));
         migration::tell_estimate(&mut engine, plan, run);
     }

@@ -1,15 +1,17 @@
 //! Handles on directories, for many acts in one of them.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, open, renameat};
+use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
 use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::linkat;
 
-use super::act::{failure, outside, read_failure, sync_dir, trace};
+use super::act::{CREATE, failure, outside, read_failure, sync_dir, trace};
 use super::copy::{copy_open, open_regular};
 use super::remove::{names, unlink};
 use super::space::FileId;
@@ -151,6 +153,23 @@ impl AreaDir {
         trace("rename", || [self.path.join(from), self.path.join(to)]);
         fault::point("disk.rename.done");
         Ok(())
+    }
+
+    /// Makes a file for nobody but the owner, which stands in for another for a while; one that
+    /// is there is fine.
+    ///
+    /// Nothing is made durable, and no trace is left: nobody may rely on it after a crash.
+    pub fn stand_in(&self, name: impl AsRef<OsStr>, bytes: &[u8]) -> Result<()> {
+        let name = plain(name.as_ref())?;
+        fault::point("disk.stand_in.begin");
+        let path = self.path.join(name);
+        match openat(&self.dir, name, CREATE, Mode::S_IRUSR | Mode::S_IWUSR) {
+            Ok(file) => File::from(file)
+                .write_all(bytes)
+                .map_err(|error| failure("write", &path, error)),
+            Err(Errno::EEXIST) => Ok(()),
+            Err(error) => Err(failure("create", &path, error)),
+        }
     }
 
     /// Removes a file or symbolic link; an absent one is fine.

@@ -2,9 +2,11 @@
 //!
 //! Everything here takes the bytes of one page and never trusts a number found in them.
 
+mod btree;
 mod checksum;
 mod tuple;
 
+pub use btree::empty_btree;
 pub use checksum::checksum;
 pub use tuple::{HeapTuple, TupleHeader, heap_tuples};
 

@@ -7,6 +7,10 @@ use crate::error::{Code, Error, Result};
 pub struct Entry {
     /// Its number in the dump; dependencies name it.
     pub id: u32,
+    /// OID of the catalog the object is in; 0 for what is none.
+    pub catalog: u32,
+    /// Its OID there.
+    pub oid: u32,
     /// Kind, schema, name and owner as printed: for classifying, never for acting.
     pub text: String,
     /// Numbers of the entries it needs; numbers that are no entries are left in.
@@ -48,9 +52,11 @@ pub fn parse(list: &str) -> Result<Contents> {
 fn parse_entry(line: &str) -> Option<Entry> {
     let (id, rest) = line.split_once("; ")?;
     let mut words = rest.splitn(3, ' ');
-    let (_catalog, _oid) = (words.next()?, words.next()?);
+    let (catalog, oid) = (words.next()?, words.next()?);
     Some(Entry {
         id: id.parse().ok()?,
+        catalog: catalog.parse().ok()?,
+        oid: oid.parse().ok()?,
         text: words.next()?.to_owned(),
         needs: Vec::new(),
     })
@@ -80,11 +86,15 @@ mod tests {
             [
                 Entry {
                     id: 850,
+                    catalog: 1247,
+                    oid: 61387,
                     text: "TYPE app mood postgres".into(),
                     needs: vec![6]
                 },
                 Entry {
                     id: 3404,
+                    catalog: 0,
+                    oid: 0,
                     text: "pg_largeobject - pg_largeobject ".into(),
                     needs: vec![]
                 },

@@ -204,7 +204,7 @@ impl Restore<'_> {
 
     /// Before 17 the choice is one transaction or one a statement; the private server's lock
     /// table is made for one.
-    fn spread_transactions(&self) -> Transactions {
+    pub(super) fn spread_transactions(&self) -> Transactions {
         if self.installation.version.major.0 >= 17 {
             Transactions::Of(ENTRIES_PER_TRANSACTION)
         } else {
@@ -218,15 +218,25 @@ impl Restore<'_> {
             .iter()
             .enumerate()
             .map(|(session, ids)| {
-                let name = format!("database-{}-{}-{session}.list", database.oid, stage.name);
-                let text: String = ids.iter().map(|id| format!("{id};\n")).collect();
-                self.area.write(&name, text.as_bytes(), 0o600)?;
-                Ok(self.files.directory().join(name))
+                self.write_list(database, &format!("{}-{session}", stage.name), ids)
             })
             .collect()
     }
 
-    fn log(&self, database: &Database, what: &str) -> PathBuf {
+    /// Entries by their numbers, as `pg_restore` reads them.
+    pub(super) fn write_list(
+        &self,
+        database: &Database,
+        what: &str,
+        ids: &[u32],
+    ) -> Result<PathBuf> {
+        let name = format!("database-{}-{what}.list", database.oid);
+        let text: String = ids.iter().map(|id| format!("{id};\n")).collect();
+        self.area.write(&name, text.as_bytes(), 0o600)?;
+        Ok(self.files.directory().join(name))
+    }
+
+    pub(super) fn log(&self, database: &Database, what: &str) -> PathBuf {
         self.logs
             .join(format!("pg_restore-{}-{what}.log", database.oid))
     }

@@ -287,6 +287,8 @@ mod tests {
     fn entry(id: u32, text: &str, needs: &[u32]) -> Entry {
         Entry {
             id,
+            catalog: 0,
+            oid: 0,
             text: text.into(),
             needs: needs.to_vec(),
         }

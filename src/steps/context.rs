@@ -7,6 +7,7 @@ mod mark;
 mod old;
 mod service;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ pub struct Context<'a> {
     derived: Derived,
     /// What this process changed when it linked; the rest it has found right.
     pub mended: Option<Vec<Mended>>,
+    /// Databases of which it was not enough to do some tables and indexes again.
+    pub spoilt: BTreeSet<String>,
 }
 
 use catalogs::Derived;
@@ -100,6 +103,7 @@ impl<'a> Context<'a> {
             discarding: false,
             derived: Derived::default(),
             mended: None,
+            spoilt: BTreeSet::new(),
         }
     }
 

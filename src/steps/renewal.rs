@@ -3,7 +3,7 @@
 //! Nothing here changes what was prepared: a reading or a dump that fails leaves it standing.
 //! What was read and dumped lies in a directory of its own until new is opened for it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::context::Remembered;
 use super::prepare::{DUMP, DUMP_STEP, EVERYBODY, FINGERPRINT, INVENTORY};
 use super::{Context, large_objects};
-use crate::catalog::{self, Change, Fingerprint, Inventory, Portrait, Snapshot};
+use crate::catalog::{self, Change, Fingerprint, Inventory, Parts, Portrait, Snapshot};
 use crate::disk::Area;
 use crate::error::{Code, Error, Result};
 use crate::pg::amount::counted;
@@ -51,10 +51,41 @@ pub enum Again {
 /// Which databases are not kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Renewal {
-    /// Those that are restored anew.
+    /// Those that are not what they were, and are there.
     pub restored: Vec<String>,
     /// Those that old no longer has.
     pub dropped: Vec<String>,
+    /// Of the first, those in which it is enough to drop and to restore some tables and indexes.
+    pub parts: BTreeMap<String, Parts>,
+}
+
+impl Renewal {
+    /// Those that are restored as a whole.
+    pub fn wholly(&self) -> Vec<String> {
+        let all = self.restored.iter();
+        all.filter(|name| !self.parts.contains_key(*name))
+            .cloned()
+            .collect()
+    }
+
+    /// What became of the databases, as a clause.
+    pub(super) fn told(&self, all: usize) -> String {
+        let whole = self.wholly();
+        let parts: Vec<String> = self
+            .parts
+            .iter()
+            .map(|(name, parts)| format!("{name}: {}", parts.told()))
+            .collect();
+        let of = format!("of {}", counted(all as u64, "database"));
+        let anew = format!("restored anew{}", named(&whole, ", "));
+        let in_part = format!("repaired in part{}", named(&parts, "; "));
+        let done = match (whole.len(), parts.len()) {
+            (0, some) if some > 0 => format!("{some} {of} {in_part}"),
+            (some, 0) => format!("{some} {of} {anew}"),
+            (some, others) => format!("{some} {of} {anew}, {others} {in_part}"),
+        };
+        format!("{done}, {} kept", all - self.restored.len())
+    }
 }
 
 impl fmt::Display for Again {
@@ -75,37 +106,38 @@ impl fmt::Display for Again {
     }
 }
 
-/// What became of the databases, as a clause.
-pub(super) fn told(restored: &[String], all: usize) -> String {
-    let names = match restored.len() {
+/// The first of these, in parentheses.
+fn named(names: &[String], between: &str) -> String {
+    match names.len() {
         0 => String::new(),
-        some if some <= NAMED => format!(" ({})", restored.join(", ")),
+        some if some <= NAMED => format!(" ({})", names.join(between)),
         some => {
-            let named = restored[..NAMED].join(", ");
-            format!(" ({named} and {} more)", some - NAMED)
+            let shown = names[..NAMED].join(between);
+            format!(" ({shown} and {} more)", some - NAMED)
         }
-    };
-    format!(
-        "{} of {} restored anew{names}, {} kept",
-        restored.len(),
-        counted(all as u64, "database"),
-        all - restored.len()
-    )
+    }
 }
 
 impl Again {
     /// What became of the databases when everything was done.
     pub fn done(&self) -> String {
         match self {
-            Self::Nothing(all) => format!("nothing to repair: {}", told(&[], *all)),
+            Self::Nothing(all) => format!("nothing to repair: {}", Renewal::default().told(*all)),
             Self::Databases(renewal, all) => {
                 let gone = match renewal.dropped.as_slice() {
                     [] => String::new(),
                     gone => format!(", {} dropped ({})", gone.len(), gone.join(", ")),
                 };
-                format!("{}{gone}", told(&renewal.restored, *all))
+                format!("{}{gone}", renewal.told(*all))
             }
             Self::Everything => "everything was prepared anew".to_owned(),
+        }
+    }
+
+    /// Those in which tables and indexes could not be done alone were restored as a whole.
+    pub fn spoilt(&mut self, databases: &BTreeSet<String>) {
+        if let Self::Databases(renewal, _) = self {
+            renewal.parts.retain(|name, _| !databases.contains(name));
         }
     }
 }
@@ -254,8 +286,13 @@ fn renewal(then: &Inventory, now: &Inventory, snapshot: &Snapshot) -> Option<Ren
         return None;
     }
     let mut restored = added.clone();
+    let mut by_itself = added;
     for change in &changes {
-        restored.extend(concerned(change, snapshot)?);
+        let name = concerned(change, snapshot)?;
+        if change.database.is_none() {
+            by_itself.extend(name.clone());
+        }
+        restored.extend(name);
     }
     // It is made anew through the other one.
     if restored.contains("template1") && !after.contains("postgres") {
@@ -266,9 +303,15 @@ fn renewal(then: &Inventory, now: &Inventory, snapshot: &Snapshot) -> Option<Ren
     if some_go && subscribed() {
         return None;
     }
+    let parts = restored
+        .iter()
+        .filter(|name| !by_itself.contains(*name) && !MAINTENANCE.contains(&name.as_str()))
+        .filter_map(|name| Some((name.clone(), catalog::parts(then, now, name)?)))
+        .collect();
     Some(Renewal {
         restored: restored.into_iter().collect(),
         dropped,
+        parts,
     })
 }
 
@@ -325,7 +368,8 @@ pub(super) fn take_over(cx: &Context<'_>, renewal: &Renewal) -> Result<()> {
             .rename(format!("{PLACE}/{name}"), &cx.state, name)?;
     }
     cx.save_old_snapshot(&snapshot)?;
-    large_objects::hold_anew(&cx.state, &snapshot, &restored)?;
+    let wholly = renewal.wholly().into_iter().collect();
+    large_objects::hold_anew(&cx.state, &snapshot, &wholly)?;
     cx.remember_old_control_as(&cx.load(CONTROL)?)
 }
 

@@ -20,8 +20,13 @@ pub struct Case {
 impl Case {
     /// A fresh case in this mode.
     pub fn new(mode: &str) -> Self {
-        let stock = stock(OLD);
-        let trip = Trip::new(&stock.cluster, NEW, mode);
+        Self::of(OLD, NEW, mode)
+    }
+
+    /// The same between other versions.
+    pub fn of(old: &str, new: &str, mode: &str) -> Self {
+        let stock = stock(old);
+        let trip = Trip::new(&stock.cluster, new, mode);
         let before = kept(&stock);
         Self {
             stock,

@@ -115,7 +115,8 @@ pub fn rows(cluster: &Cluster, dumper: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn dump_by(dumper: &str, cluster: &Cluster, options: &[&str]) -> String {
+/// What another version's program dumps of a running cluster.
+pub fn dump_by(dumper: &str, cluster: &Cluster, options: &[&str]) -> String {
     let output = Command::new(bindir(dumper).join("pg_dumpall"))
         .args(["-U", "postgres", "-h"])
         .arg(cluster.scratch())

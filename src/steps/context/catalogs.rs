@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::Context;
-use crate::catalog::Snapshot;
+use crate::catalog::{Relation, Snapshot};
 use crate::error::Result;
 use crate::pg::{DataDir, MajorVersion, Oid};
 use crate::plan::{FileMap, Horizons, Places};
@@ -71,10 +71,28 @@ impl Context<'_> {
 
     /// Where the files of old's relations have their places in new, whatever old has by now.
     pub fn places_in_new(&self) -> Result<FileMap> {
+        FileMap::of_new(&self.new_snapshot()?, &self.new_places()?)
+    }
+
+    /// The places in new of some relations of some of its databases.
+    pub fn some_places_in_new(
+        &self,
+        databases: &[String],
+        wanted: impl Fn(&Relation) -> bool,
+    ) -> Result<FileMap> {
+        let mut new = self.new_snapshot()?;
+        new.databases
+            .retain(|database| databases.contains(&database.name));
+        for database in &mut new.databases {
+            database.relations.retain(&wanted);
+        }
+        FileMap::of_new(&new, &self.new_places()?)
+    }
+
+    fn new_places(&self) -> Result<Places> {
         let catalog_version = self.new_control()?.catalog_version;
         let new = &self.plan.new;
-        let to = self.places(&new.data_dir, new.version.major, catalog_version);
-        FileMap::of_new(&self.new_snapshot()?, &to)
+        Ok(self.places(&new.data_dir, new.version.major, catalog_version))
     }
 
     fn made(&self) -> Result<Made> {
@@ -87,10 +105,9 @@ impl Context<'_> {
 
     fn make(&self, old: &Snapshot) -> Result<Made> {
         let new = self.new_snapshot()?;
-        let (from, to) = (&self.plan.old, &self.plan.new);
+        let from = &self.plan.old;
         let from = self.places(&from.data_dir, from.version.major, from.catalog_version);
-        let catalog_version = self.new_control()?.catalog_version;
-        let to = self.places(&to.data_dir, to.version.major, catalog_version);
+        let to = self.new_places()?;
         let made = Made {
             map: Rc::new(FileMap::new(old, &new, &from, &to)?),
             horizons: Rc::new(Horizons::compare(old, &new)),

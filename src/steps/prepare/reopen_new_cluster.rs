@@ -7,11 +7,23 @@ use serde_json::Value;
 use crate::error::{Code, Error, Result};
 use crate::pg::amount::counted;
 use crate::pg::quote;
+use crate::server::Client;
 use crate::steps::independence::make_independent;
 use crate::steps::transaction_state::{self, Status, Used};
 use crate::steps::{Context, Phase, Step, renewal};
 
 pub(super) struct ReopenNewCluster;
+
+/// Drops a database, if it is there, whatever it is.
+pub(super) fn drop_database(client: &mut Client, name: &str) -> Result<u64> {
+    let gone = client.execute(
+        "UPDATE pg_catalog.pg_database SET datistemplate = false WHERE datname = $1",
+        &[&name],
+    )?;
+    let name = quote::ident(name);
+    client.run_script(&format!("DROP DATABASE IF EXISTS {name}"))?;
+    Ok(gone)
+}
 
 impl Step for ReopenNewCluster {
     fn name(&self) -> &'static str {
@@ -42,17 +54,11 @@ impl Step for ReopenNewCluster {
         transaction_state::carry(cx, Used::AfterOld, status, "pg_resetwal-reopen.log")?;
         let mut client = cx.new_server(false)?.connect("template1")?;
         let mut gone = 0;
-        for name in renewal.dropped.iter().chain(&renewal.restored) {
+        for name in renewal.dropped.iter().chain(&renewal.wholly()) {
             // The restore makes these two anew by itself: one of them is needed for the other.
-            if ["template1", "postgres"].contains(&name.as_str()) {
-                continue;
+            if !["template1", "postgres"].contains(&name.as_str()) {
+                gone += drop_database(&mut client, name)?;
             }
-            gone += client.execute(
-                "UPDATE pg_catalog.pg_database SET datistemplate = false WHERE datname = $1",
-                &[name],
-            )?;
-            let name = quote::ident(name);
-            client.run_script(&format!("DROP DATABASE IF EXISTS {name}"))?;
         }
         Ok(format!("{} of new dropped", counted(gone, "database")))
     }
