@@ -13,6 +13,7 @@ pub mod quote;
 pub mod relfile;
 pub mod slru;
 pub mod version;
+pub mod wal;
 
 pub use control::{ClusterState, ControlFile};
 pub use datadir::{DataDir, TablespaceLink};

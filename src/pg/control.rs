@@ -328,7 +328,7 @@ impl ControlFile {
 }
 
 /// A WAL file's name; mirrors `XLogFileName` of `src/include/access/xlog_internal.h`.
-fn wal_file_name(timeline: Timeline, segment: u64, segment_size: u32) -> String {
+pub(super) fn wal_file_name(timeline: Timeline, segment: u64, segment_size: u32) -> String {
     let per_id = 0x1_0000_0000 / u64::from(segment_size.max(1));
     format!(
         "{:08X}{:08X}{:08X}",
