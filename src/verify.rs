@@ -5,6 +5,7 @@
 
 mod files;
 mod quiet;
+mod wal;
 
 pub use files::{Compared, contents, mended, names_and_sizes};
-pub use quiet::{Since, since};
+pub use quiet::{Since, Wal, since};

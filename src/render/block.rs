@@ -41,8 +41,7 @@ pub(super) fn estimate(seconds: f64, parts: &[DowntimePart], again: f64) -> Stri
     );
     if again >= WORTH_NAMING {
         out += &format!(
-            "; {} more if the catalogs change at the last moment, as by temporary tables and \
-             autovacuum",
+            "; {} more if the catalogs change at the last moment, as by temporary tables",
             duration(again)
         );
     }
@@ -251,7 +250,7 @@ mod tests {
         assert_eq!(
             estimate(0.21, &parts[..1], 0.4),
             "estimated downtime: 0.2 s (stop-old-server 0.2); 0.4 s more if the catalogs change at \
-             the last moment, as by temporary tables and autovacuum"
+             the last moment, as by temporary tables"
         );
         assert_eq!(estimate(0.01, &[], 0.0), "estimated downtime: 0.0 s");
     }

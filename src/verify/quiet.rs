@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::wal::{self, Told};
 use crate::catalog::{Heap, Mark};
 use crate::error::{Code, Error, Result};
 use crate::pg::page::{HEADER_SIZE, PageHeader};
@@ -25,6 +25,27 @@ pub struct Since {
     pub pages: u64,
     /// Why the reading may not be true any more, a clause each; empty where it is shown to be.
     pub doubts: Vec<String>,
+    /// What the WAL said.
+    pub wal: Wal,
+}
+
+/// What the WAL of a cluster said of catalogs with newer pages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Wal {
+    /// It was not read, because nothing is newer or because it would not have helped.
+    #[default]
+    Unread,
+    /// All that is newer in these catalogs is what VACUUM, ANALYZE and readers write.
+    Explains {
+        /// The catalogs.
+        catalogs: Vec<String>,
+        /// How much WAL was read.
+        bytes: u64,
+    },
+    /// Something else was written.
+    Confirms,
+    /// It cannot be read, and why.
+    Silent(String),
 }
 
 /// Finds out, from the files of a cluster that was shut down, whether anything in its catalogs
@@ -34,7 +55,8 @@ pub struct Since {
 /// that was rewritten; a page that was changed after the position of the mark. Everything else
 /// that changes a catalog changes a page: every change but a hint writes WAL and stamps the page
 /// with the end of its record, and with checksums or `wal_log_hints` hints do so too. A doubt is
-/// no proof of a change; no doubt is a proof that there is none.
+/// no proof of a change; no doubt is a proof that there is none. Where newer pages are the only
+/// doubts, the WAL tells what made them new.
 pub fn since(data_dir: &Path, mark: &Mark, jobs: usize, cancel: &Cancel) -> Result<Since> {
     let mut doubts = Vec::new();
     for xid in &mark.open {
@@ -52,11 +74,29 @@ pub fn since(data_dir: &Path, mark: &Mark, jobs: usize, cancel: &Cancel) -> Resu
         }
     }
     let scanned = scan(data_dir, &mark.heaps, mark.begin, jobs, cancel)?;
-    doubts.extend(scanned.changed);
-    Ok(Since {
+    let mut since = Since {
         pages: scanned.pages,
         doubts,
-    })
+        wal: Wal::Unread,
+    };
+    if since.doubts.is_empty() && scanned.replaced.is_empty() && !scanned.newer.is_empty() {
+        since.wal = match wal::ask(data_dir, mark, scanned.newest, cancel)? {
+            Told::Innocent { bytes } => {
+                since.wal = Wal::Explains {
+                    catalogs: scanned.newer,
+                    bytes,
+                };
+                return Ok(since);
+            }
+            Told::Changed => Wal::Confirms,
+            Told::Nothing(why) => Wal::Silent(why),
+        };
+    }
+    let mut changed = [scanned.replaced, scanned.newer].concat();
+    changed.sort_unstable();
+    let changed = changed.iter().map(|catalog| format!("{catalog} changed"));
+    since.doubts.extend(changed);
+    Ok(since)
 }
 
 /// Status is kept where the oldest transaction can still be asked for; what is not kept any more
@@ -79,15 +119,18 @@ fn may_have_committed(data_dir: &Path, xid: Xid) -> Result<bool> {
     }
 }
 
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Scanned {
     pages: u64,
-    changed: Vec<String>,
+    /// Catalogs whose file is gone, or is none.
+    replaced: Vec<String>,
+    /// Catalogs with newer pages.
+    newer: Vec<String>,
+    /// The newest position of any page.
+    newest: Lsn,
 }
 
 /// Looks for pages that were changed after a position.
-///
-/// A heap whose first file is gone was rewritten. The first newer page decides; the rest of that
-/// heap is not read.
 fn scan(
     data_dir: &Path,
     heaps: &[Heap],
@@ -95,33 +138,44 @@ fn scan(
     jobs: usize,
     cancel: &Cancel,
 ) -> Result<Scanned> {
-    let pages = AtomicU64::new(0);
-    let changed = Mutex::new(Vec::new());
+    let scanned = Mutex::new(Scanned::default());
     each(jobs, heaps, cancel, |heap| {
-        let (looked_at, newer) = scan_heap(data_dir, &heap.path, since)?;
-        pages.fetch_add(looked_at, Ordering::Relaxed);
-        if newer {
-            lock(&changed).push(changed_heap(heap));
+        let pages = scan_heap(data_dir, &heap.path)?;
+        let mut scanned = lock(&scanned);
+        scanned.pages += pages.seen;
+        scanned.newest = scanned.newest.max(pages.newest);
+        if pages.missing {
+            scanned.replaced.push(name(heap));
+        } else if pages.newest > since {
+            scanned.newer.push(name(heap));
         }
         Ok(())
     })?;
-    let mut changed = std::mem::take(&mut *lock(&changed));
-    changed.sort_unstable();
-    Ok(Scanned {
-        pages: pages.into_inner(),
-        changed,
-    })
+    let mut scanned = std::mem::take(&mut *lock(&scanned));
+    scanned.replaced.sort_unstable();
+    scanned.newer.sort_unstable();
+    Ok(scanned)
 }
 
-fn changed_heap(heap: &Heap) -> String {
+fn name(heap: &Heap) -> String {
     match heap.database.as_str() {
-        "" => format!("{} changed", heap.name),
-        database => format!("{} of database {database} changed", heap.name),
+        "" => heap.name.clone(),
+        database => format!("{} of database {database}", heap.name),
     }
 }
 
-fn scan_heap(data_dir: &Path, heap: &Path, since: Lsn) -> Result<(u64, bool)> {
-    let mut pages = 0;
+/// What the pages of one heap say.
+#[derive(Debug, Default)]
+struct Pages {
+    seen: u64,
+    newest: Lsn,
+    /// The first file is gone, as after a rewrite, or there is half a page, which no server
+    /// leaves behind.
+    missing: bool,
+}
+
+fn scan_heap(data_dir: &Path, heap: &Path) -> Result<Pages> {
+    let mut pages = Pages::default();
     for segment in 0_u32.. {
         let mut path = data_dir.join(heap);
         if segment > 0 {
@@ -129,34 +183,31 @@ fn scan_heap(data_dir: &Path, heap: &Path, since: Lsn) -> Result<(u64, bool)> {
         }
         let file = match File::open(&path) {
             Ok(file) => file,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok((pages, segment == 0)),
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                pages.missing |= segment == 0;
+                break;
+            }
             Err(e) => return Err(Error::io(Code::NotReadable, "open", &path, &e)),
         };
-        let (looked_at, newer) = scan_file(file, &path, since)?;
-        pages += looked_at;
-        if newer {
-            return Ok((pages, true));
-        }
+        scan_file(file, &path, &mut pages)?;
     }
-    Ok((pages, false))
+    Ok(pages)
 }
 
-fn scan_file(mut file: File, path: &Path, since: Lsn) -> Result<(u64, bool)> {
+fn scan_file(mut file: File, path: &Path, pages: &mut Pages) -> Result<()> {
     let mut chunk = vec![0; CHUNK];
-    let mut pages = 0;
     loop {
         let filled = fill(&mut file, &mut chunk)
             .map_err(|e| Error::io(Code::NotReadable, "read", path, &e))?;
         for page in chunk[..filled].chunks(PAGE) {
-            pages += 1;
-            let header = page.get(..HEADER_SIZE).and_then(PageHeader::parse);
-            // Half a page is nothing a server leaves behind.
-            if header.is_none_or(|header| header.lsn > since) {
-                return Ok((pages, true));
+            pages.seen += 1;
+            match page.get(..HEADER_SIZE).and_then(PageHeader::parse) {
+                Some(header) if page.len() == PAGE => pages.newest = pages.newest.max(header.lsn),
+                _ => pages.missing = true,
             }
         }
         if filled < chunk.len() {
-            return Ok((pages, false));
+            return Ok(());
         }
     }
 }
@@ -201,39 +252,55 @@ mod tests {
         vec![heap("", "1"), heap("shop", "2")]
     }
 
-    fn changed(dir: &Path, since: u64) -> Vec<String> {
-        scan(dir, &heaps(), Lsn(since), 2, &Cancel::new())
-            .unwrap()
-            .changed
+    fn scanned(dir: &Path, since: u64) -> Scanned {
+        scan(dir, &heaps(), Lsn(since), 2, &Cancel::new()).unwrap()
     }
 
     #[test]
     fn a_newer_page_is_found_wherever_it_is() {
-        let (one, two) = ("pg_1 changed", "pg_2 of database shop changed");
+        let newer = |dir: &Path, since| scanned(dir, since).newer;
+        let (one, two) = ("pg_1", "pg_2 of database shop");
         let dir = tempfile::tempdir().unwrap();
         let old: Vec<u8> = page(0x1_0000_0010).repeat(70);
         for name in ["1", "2", "2.1"] {
             std::fs::write(dir.path().join(name), &old).unwrap();
         }
-        assert_eq!(changed(dir.path(), 0x1_0000_0010), [""; 0]);
-        assert_eq!(changed(dir.path(), 0x1_0000_000F), [one, two]);
-        let newer = [old.clone(), page(0x2_0000_0000)].concat();
-        std::fs::write(dir.path().join("2.1"), newer).unwrap();
-        assert_eq!(changed(dir.path(), 0x1_0000_0010), [two]);
-        std::fs::write(dir.path().join("2.1"), [&old[..], &[0; 10]].concat()).unwrap();
-        assert_eq!(changed(dir.path(), 0x1_0000_0010), [two]);
+        assert_eq!(newer(dir.path(), 0x1_0000_0010), [""; 0]);
+        assert_eq!(newer(dir.path(), 0x1_0000_000F), [one, two]);
+        let later = [old.clone(), page(0x2_0000_0000), old.clone()].concat();
+        std::fs::write(dir.path().join("2.1"), later).unwrap();
+        let found = scanned(dir.path(), 0x1_0000_0010);
+        assert_eq!(found.newer, [two]);
+        assert_eq!(found.newest, Lsn(0x2_0000_0000));
+        assert_eq!(found.replaced, [""; 0]);
+    }
+
+    /// They are no newer pages: nothing but the catalog itself can say what they are.
+    #[test]
+    fn a_file_that_is_gone_or_torn_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["1", "2", "2.1"] {
+            std::fs::write(dir.path().join(name), page(5).repeat(2)).unwrap();
+        }
+        std::fs::write(dir.path().join("2.1"), [&page(5)[..], &[0; 30]].concat()).unwrap();
+        let found = scanned(dir.path(), 5);
+        assert_eq!(found.replaced, ["pg_2 of database shop"]);
         std::fs::remove_file(dir.path().join("2.1")).unwrap();
         std::fs::remove_file(dir.path().join("1")).unwrap();
-        assert_eq!(changed(dir.path(), 0x1_0000_0010), [one]);
+        let found = scanned(dir.path(), 5);
+        assert_eq!(
+            (found.replaced, found.newer),
+            (vec!["pg_1".to_owned()], vec![])
+        );
     }
 
     #[test]
     fn every_page_is_counted() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("1"), page(1).repeat(64)).unwrap();
+        std::fs::write(dir.path().join("1"), page(9).repeat(64)).unwrap();
         std::fs::write(dir.path().join("2"), []).unwrap();
-        let scanned = scan(dir.path(), &heaps(), Lsn(1), 1, &Cancel::new()).unwrap();
-        assert_eq!((scanned.pages, scanned.changed.len()), (64, 0));
+        let found = scanned(dir.path(), 1);
+        assert_eq!((found.pages, found.newer), (64, vec!["pg_1".to_owned()]));
     }
 
     #[test]

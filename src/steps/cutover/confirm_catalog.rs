@@ -5,12 +5,13 @@ use serde_json::Value;
 use super::read_final_catalog::read_privately;
 use crate::catalog::Mark;
 use crate::error::{Code, Error, Remedy, Result};
+use crate::pg::amount::size;
 use crate::steps::context::CONTROL;
 use crate::steps::drift::is_the_cluster_prepared;
 use crate::steps::{Context, NEW_CONTROL, Phase, Step};
-use crate::verify;
+use crate::verify::{self, Since, Wal};
 
-/// How many reasons for another reading are told.
+/// How many reasons for another reading, or catalogs, are told.
 const NAMED: usize = 3;
 
 pub(super) struct ConfirmCatalog;
@@ -25,7 +26,8 @@ impl Step for ConfirmCatalog {
     }
 
     /// An old cluster that was down when it was read is known by its control file. One that was
-    /// in use is known by its pages; where they leave a doubt it is read once more, privately.
+    /// in use is known by its pages, and by the WAL where some are newer; where a doubt is left it
+    /// is read once more, privately.
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
         let said = match cx.mark()? {
             None => {
@@ -66,10 +68,7 @@ fn confirm(cx: &mut Context<'_>, mark: &Mark) -> Result<String> {
         cx.remember_old_control_as(&seen)?;
         not_started(cx)?;
         cx.forget_mark()?;
-        return Ok(format!(
-            "nothing changed in {} pages of catalogs",
-            since.pages
-        ));
+        return Ok(unchanged(&since));
     }
     // The file that keeps servers away would keep ours away.
     cx.let_go_of_old()?;
@@ -80,20 +79,34 @@ fn confirm(cx: &mut Context<'_>, mark: &Mark) -> Result<String> {
         return Err(cx.not_shut_down());
     }
     cx.forget_mark()?;
-    let reasons: Vec<&str> = since
-        .doubts
-        .iter()
-        .take(NAMED)
-        .map(String::as_str)
-        .collect();
-    let more = match since.doubts.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
+    let silent = match &since.wal {
+        Wal::Silent(why) => format!(", and the WAL does not tell how ({why})"),
+        _ => String::new(),
     };
     Ok(format!(
-        "read again by a private server, because {}{more}; the schema is the same",
-        reasons.join(", ")
+        "read again by a private server, because {}{silent}; the schema is the same",
+        named(&since.doubts)
     ))
+}
+
+fn unchanged(since: &Since) -> String {
+    let said = format!("nothing changed in {} pages of catalogs", since.pages);
+    match &since.wal {
+        Wal::Explains { catalogs, bytes } => format!(
+            "{said}; what is newer in {} is statistics, cleaning or freezing (WAL read: {})",
+            named(catalogs),
+            size(*bytes)
+        ),
+        _ => said,
+    }
+}
+
+fn named(all: &[String]) -> String {
+    let first = all[..all.len().min(NAMED)].join(", ");
+    match all.len().saturating_sub(NAMED) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
 }
 
 /// What was shut down must be what was read, gone on from there.
