@@ -20,18 +20,25 @@ const WORTH_A_SESSION: usize = 2000;
 pub struct Portrait {
     /// Its catalog.
     pub snapshot: Snapshot,
-    /// What it will be recognised by.
-    pub likeness: Likeness,
+    /// What it will be recognised by; nothing where no later state will be looked at.
+    pub sketch: Option<Sketch>,
 }
 
 /// What will show whether a later state of a cluster is the same.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq)]
 pub struct Likeness {
     /// Quick, and says only that something changed.
     pub fingerprint: Fingerprint,
     /// Says what it was.
     pub inventory: Inventory,
-    query: Option<FingerprintQuery>,
+}
+
+/// A likeness in which large databases may still be missing.
+#[derive(Debug)]
+pub struct Sketch {
+    /// What has been read of it.
+    pub likeness: Likeness,
+    query: FingerprintQuery,
 }
 
 /// Reads a cluster that nobody else uses, but of its large databases only the snapshot where
@@ -57,37 +64,36 @@ pub fn portray(server: &Endpoint, jobs: usize, cancel: &Cancel) -> Result<Portra
             likeness.add(name, part);
         }
     }
-    likeness.query = Some(query);
-    Ok(Portrait { snapshot, likeness })
+    let sketch = Some(Sketch { likeness, query });
+    Ok(Portrait { snapshot, sketch })
 }
 
-impl Likeness {
+impl Sketch {
     /// Reads the databases that were left out; nothing may have changed since.
     pub fn complete(
-        &mut self,
+        self,
         server: &Endpoint,
         snapshot: &Snapshot,
         jobs: usize,
         cancel: &Cancel,
-    ) -> Result<()> {
+    ) -> Result<Likeness> {
+        let Self {
+            mut likeness,
+            query,
+        } = self;
         let mut missing = snapshot.connectable();
-        missing.retain(|name| !self.fingerprint.databases.contains_key(name));
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let query = match self.query.take() {
-            Some(query) => query,
-            None => FingerprintQuery::new(&mut connect(server)?)?,
-        };
+        missing.retain(|name| !likeness.fingerprint.databases.contains_key(name));
         let parts = in_each_database(server, &missing, jobs, cancel, |client, _| {
             draw(&query, client)
         })?;
         for (name, part) in missing.into_iter().zip(parts) {
-            self.add(name, part);
+            likeness.add(name, part);
         }
-        Ok(())
+        Ok(likeness)
     }
+}
 
+impl Likeness {
     fn add(&mut self, name: String, (hashes, objects): Part) {
         self.fingerprint.databases.insert(name.clone(), hashes);
         self.inventory.databases.insert(name, objects);

@@ -113,7 +113,7 @@ fn examine(
     let Examined {
         surveyed,
         snapshot,
-        likeness,
+        sketch,
         private,
         locks,
         lock,
@@ -131,9 +131,9 @@ fn examine(
     if now != *plan {
         state.save_plan(&now)?;
     }
-    let old = private.zip(likeness).map(|(server, likeness)| OldAtHand {
+    let old = private.map(|server| OldAtHand {
         server,
-        portrait: Portrait { snapshot, likeness },
+        portrait: Portrait { snapshot, sketch },
     });
     Ok((now, old, lock))
 }
@@ -191,7 +191,7 @@ fn anew(run: &Run, plan: &Plan) -> Exit {
         state_dir: Some(plan.state_dir.clone()),
         ..Global::default()
     };
-    match prepare::begin(run, &global, &clusters(plan)) {
+    match prepare::begin(run, &global, &clusters(plan), Purpose::Dump) {
         Ok(begun) => prepare::work_on(run, "prepare", begun, prepare::prepare),
         Err(error) => {
             let outcome = Outcome::undone(error, Standing::RolledBack);

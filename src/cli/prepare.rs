@@ -25,7 +25,13 @@ pub fn run(global: &Global, arguments: Clusters) -> Exit {
         return run.refuse(error);
     }
     let phases = [Phase::Prepare];
-    with_new_migration(global, &arguments, "prepare", &phases, prepare)
+    with_new_migration(
+        global,
+        &arguments,
+        ("prepare", Purpose::Dump),
+        &phases,
+        prepare,
+    )
 }
 
 /// The work of a prepare that begins from nothing.
@@ -61,13 +67,13 @@ fn complete(arguments: &Clusters) -> Result<()> {
 pub fn with_new_migration(
     global: &Global,
     arguments: &Clusters,
-    command: &str,
+    (command, purpose): (&str, Purpose),
     phases: &[Phase],
     work: impl FnOnce(&mut Engine<'_>, &Plan, &Run) -> Outcome,
 ) -> Exit {
     let run = Run::begin(global);
     run.announce(command, Some(arguments.mode.mode()), phases);
-    match begin(&run, global, arguments) {
+    match begin(&run, global, arguments, purpose) {
         Ok(begun) => work_on(&run, command, begun, work),
         Err(error) => run.refuse(error),
     }
@@ -111,7 +117,7 @@ pub struct Begun {
 }
 
 /// Verifies both sides and decides everything.
-pub fn begin(run: &Run, global: &Global, arguments: &Clusters) -> Result<Begun> {
+pub fn begin(run: &Run, global: &Global, arguments: &Clusters, purpose: Purpose) -> Result<Begun> {
     let new_datadir = arguments.new_datadir.as_ref().ok_or_else(|| {
         Error::new(Code::BadArguments, "where is the new cluster to be?").remedy(Remedy::manual(
             "give its data directory with -D (or PGDATANEW)",
@@ -128,7 +134,7 @@ pub fn begin(run: &Run, global: &Global, arguments: &Clusters) -> Result<Begun> 
         .state_dir
         .clone()
         .unwrap_or_else(|| default_state_dir(&new_dir));
-    let examined = survey::examine_and_keep_no_log(run, arguments, surveyed, Purpose::Dump)?;
+    let examined = survey::examine_and_keep_no_log(run, arguments, surveyed, purpose)?;
     let state = StateDir::create(&state_dir)?;
     let (plan, old, lock) = decide(arguments, examined, new_dir, state_dir);
     Ok(Begun {
@@ -149,7 +155,7 @@ fn decide(
     let Examined {
         surveyed,
         snapshot,
-        likeness,
+        sketch,
         private,
         locks,
         lock,
@@ -188,9 +194,9 @@ fn decide(
         },
         template: snapshot.settings.clone(),
     };
-    let old = private.zip(likeness).map(|(server, likeness)| OldAtHand {
+    let old = private.map(|server| OldAtHand {
         server,
-        portrait: Portrait { snapshot, likeness },
+        portrait: Portrait { snapshot, sketch },
     });
     (plan, old, lock)
 }

@@ -6,7 +6,7 @@ use super::run::{Ending, Run, next};
 use crate::catalog::Change;
 use crate::disk::{Area, Lock};
 use crate::engine::{Outcome, StateDir};
-use crate::error::{Exit, Result};
+use crate::error::{Code, Exit, Result};
 use crate::event::{EventKind, Level, Phase, Sink};
 use crate::journal::{Standing, State};
 use crate::pg::amount::count;
@@ -97,7 +97,10 @@ fn describe(run: &Run, state: &State, plan: &Plan, new: Result<NewState>) {
 /// any such thing.
 fn tell_drift(run: &Run, plan: &Plan) -> bool {
     let found = drift(run, plan);
-    let drifted = matches!(&found, Ok(Some(changes)) if !changes.is_empty());
+    let drifted = match &found {
+        Ok(changes) => changes.as_ref().is_some_and(|changes| !changes.is_empty()),
+        Err(error) => error.code() == Code::Drift,
+    };
     match found {
         Ok(None) => note(
             run,
@@ -119,18 +122,19 @@ fn tell_drift(run: &Run, plan: &Plan) -> bool {
                     format!("changed since prepare: {more} further objects"),
                 );
             }
-            warn(
-                run,
-                format!(
-                    "the cutover will be refused: prepare again, {}",
-                    plan.command("prepare")
-                ),
-            );
         }
+        Err(error) if drifted => warn(run, error.message().to_owned()),
         Err(error) => warn(
             run,
             format!("whether the schema of the old cluster changed could not be found: {error}"),
         ),
+    }
+    if drifted {
+        let command = plan.command("prepare");
+        warn(
+            run,
+            format!("the cutover will be refused: prepare again, {command}"),
+        );
     }
     drifted
 }
@@ -143,7 +147,7 @@ fn drift(run: &Run, plan: &Plan) -> Result<Option<Vec<Change>>> {
         None => Ok(None),
         Some(running) => {
             let server = &running.endpoint;
-            let (_, changes) = read_and_compare(&area, server, plan.jobs, &run.cancel)?;
+            let (_, changes) = read_and_compare(plan, &area, server, &run.cancel)?;
             Ok(Some(changes))
         }
     }

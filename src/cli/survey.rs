@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::args::{Clusters, Global, words};
 use super::run::Run;
-use crate::catalog::{self, Likeness, Snapshot};
+use crate::catalog::{self, Sketch, Snapshot};
 use crate::checks::{self, NewVersion, Subject, Trials};
 use crate::disk::Lock;
 use crate::error::{Code, Error, Family, Remedy, Result};
@@ -27,6 +27,8 @@ pub enum Purpose {
     Check,
     /// To be dumped next.
     Dump,
+    /// To be dumped and cut over at one go: a later state of old will not be looked at.
+    Upgrade,
 }
 
 /// Both sides as they were found, and old being served, privately or by its operator.
@@ -36,7 +38,7 @@ pub struct Examined {
     /// The catalog of old.
     pub snapshot: Snapshot,
     /// What shows later whether old has changed; only of a private server that is to be dumped.
-    pub likeness: Option<Likeness>,
+    pub sketch: Option<Sketch>,
     /// The private old server, where the operator's does not run.
     pub private: Option<Postmaster>,
     /// `max_locks_per_transaction` for the private servers.
@@ -157,7 +159,7 @@ fn examine(
         tell(run, &report, started);
         Ok(report)
     };
-    let (snapshot, likeness) = read(old, jobs(arguments), &run.cancel, purpose)
+    let (snapshot, sketch) = read(old, jobs(arguments), &run.cancel, purpose)
         .map_err(|error| explained(error, || ask(None)))?;
     introduce(run, &surveyed, &snapshot);
     let wrong_user = made_by_install_user(&snapshot, &surveyed.user).err();
@@ -187,7 +189,7 @@ fn examine(
     Ok(Examined {
         surveyed,
         snapshot,
-        likeness,
+        sketch,
         private,
         locks,
         lock,
@@ -200,12 +202,12 @@ fn read(
     jobs: usize,
     cancel: &Cancel,
     purpose: Purpose,
-) -> Result<(Snapshot, Option<Likeness>)> {
-    if purpose == Purpose::Check || !old.private {
+) -> Result<(Snapshot, Option<Sketch>)> {
+    if purpose != Purpose::Dump || !old.private {
         return Ok((catalog::read(old, jobs, cancel)?, None));
     }
     let portrait = catalog::portray(old, jobs, cancel)?;
-    Ok((portrait.snapshot, Some(portrait.likeness)))
+    Ok((portrait.snapshot, portrait.sketch))
 }
 
 fn something_blocks() -> Error {

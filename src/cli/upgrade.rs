@@ -7,6 +7,7 @@ use super::cutover::cut_over;
 use super::migration;
 use super::prepare::with_new_migration;
 use super::run::Run;
+use super::survey::Purpose;
 use crate::engine::Outcome;
 use crate::error::{Code, Error, Exit, Remedy};
 use crate::event::Phase;
@@ -20,10 +21,15 @@ pub fn run(global: &Global, arguments: Upgrade) -> Exit {
         return run.refuse(nobody_answers());
     }
     let phases = [Phase::Prepare, Phase::Cutover];
+    // Who answers no, or tomorrow, wants to know then whether old has changed.
+    let purpose = match global.yes {
+        true => Purpose::Upgrade,
+        false => Purpose::Dump,
+    };
     with_new_migration(
         global,
         &arguments.clusters,
-        "upgrade",
+        ("upgrade", purpose),
         &phases,
         |engine, plan, run| {
             let prepared = engine.prepare();

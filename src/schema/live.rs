@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::dump::{Dump, dump_database, dump_globals};
 use super::everybody::settings_of_everybody;
-use crate::catalog::{self, Database, Fingerprint, FingerprintQuery, Inventory, Objects, Snapshot};
+use crate::catalog::{
+    self, Database, Fingerprint, FingerprintQuery, Inventory, Likeness, Objects, Snapshot,
+};
 use crate::error::{Code, Error, Remedy, Result};
 use crate::server::{Cancel, Client, Endpoint};
 use crate::work::each;
@@ -34,10 +36,6 @@ pub struct Dumped {
     pub snapshot: Snapshot,
     /// The settings of all roles together, which no dump holds.
     pub everybody: Vec<String>,
-    /// The fingerprint, taken in the transactions the dumps were made in.
-    pub fingerprint: Fingerprint,
-    /// The same, object by object.
-    pub inventory: Inventory,
     /// The databases that were dumped, where others were only read.
     pub written: BTreeSet<String>,
     /// How often something was dumped again, because it had changed.
@@ -63,7 +61,7 @@ impl Known {
 
 /// Dumps a server that others go on using, but for what is known.
 ///
-/// Each database is read, fingerprinted and dumped in one exported snapshot. Afterwards all
+/// Each database is read, for the likeness too, and dumped in one exported snapshot. Afterwards all
 /// fingerprints are taken once more: `pg_dump` prints many things from the newest state of the
 /// catalogs and not from its snapshot, so what changed meanwhile is dumped again.
 ///
@@ -79,7 +77,7 @@ pub fn dump_live(
     work: &Dump<'_>,
     known: &Known,
     progress: &(dyn Fn(u64, u64) + Sync),
-) -> Result<Dumped> {
+) -> Result<(Dumped, Likeness)> {
     let gave_way = AtomicU64::new(0);
     let mut parts: BTreeMap<String, Part> = BTreeMap::new();
     let mut shared: Option<Shared> = None;
@@ -186,7 +184,7 @@ fn assemble(
     fingerprint: Fingerprint,
     repeated: u32,
     gave_way: u64,
-) -> Dumped {
+) -> (Dumped, Likeness) {
     let mut snapshot = shared.snapshot;
     let mut databases = BTreeMap::new();
     let mut written = BTreeSet::new();
@@ -200,18 +198,21 @@ fn assemble(
         }
         databases.insert(name, part.objects);
     }
-    Dumped {
+    let dumped = Dumped {
         snapshot,
         everybody: shared.everybody,
+        written,
+        repeated,
+        gave_way,
+    };
+    let likeness = Likeness {
         fingerprint,
         inventory: Inventory {
             cluster: shared.objects,
             databases,
         },
-        written,
-        repeated,
-        gave_way,
-    }
+    };
+    (dumped, likeness)
 }
 
 /// Why a dump of one database came to nothing.

@@ -2,7 +2,7 @@
 
 use super::context::{Context, load};
 use super::{FINGERPRINT, INVENTORY};
-use crate::catalog::{self, Change, Fingerprint, Inventory, Snapshot};
+use crate::catalog::{self, Change, Fingerprint, Inventory, Likeness, Snapshot};
 use crate::disk::Area;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::ControlFile;
@@ -17,35 +17,68 @@ const NAMED: usize = 20;
 ///
 /// Fingerprints that are equal are quick and leave nothing to ask. Where they differ, the
 /// objects decide: an index made anew under its name is another row and the same schema.
+///
+/// # Errors
+///
+/// `Drift` where nothing was kept to compare with.
 pub fn drift(
+    plan: &Plan,
     state: &Area,
     now: &Fingerprint,
     server: &Endpoint,
-    jobs: usize,
     cancel: &Cancel,
 ) -> Result<Vec<Change>> {
+    if !is_kept(state)? {
+        return Err(not_kept(plan));
+    }
     let dumped: Fingerprint = load(state, FINGERPRINT)?;
     if dumped == *now {
         return Ok(Vec::new());
     }
     let dumped: Inventory = load(state, INVENTORY)?;
     let databases: Vec<String> = now.databases.keys().cloned().collect();
-    let now = catalog::inventory(server, &databases, jobs, cancel)?;
+    let now = catalog::inventory(server, &databases, plan.jobs, cancel)?;
     Ok(catalog::changes(&dumped, &now))
 }
 
 /// The catalog as it is, and what changed in it; of a server others use it is true for the
 /// moment, and no promise for the next.
 pub fn read_and_compare(
+    plan: &Plan,
     state: &Area,
     server: &Endpoint,
-    jobs: usize,
     cancel: &Cancel,
 ) -> Result<(Snapshot, Vec<Change>)> {
-    let snapshot = catalog::read(server, jobs, cancel)?;
-    let now = catalog::fingerprint(server, &snapshot.connectable(), jobs, cancel)?;
-    let changes = drift(state, &now, server, jobs, cancel)?;
+    let snapshot = catalog::read(server, plan.jobs, cancel)?;
+    let now = catalog::fingerprint(server, &snapshot.connectable(), plan.jobs, cancel)?;
+    let changes = drift(plan, state, &now, server, cancel)?;
     Ok((snapshot, changes))
+}
+
+/// What old was like when it was dumped, where that was kept.
+pub(super) fn kept(state: &Area) -> Result<Option<Likeness>> {
+    if !is_kept(state)? {
+        return Ok(None);
+    }
+    Ok(Some(Likeness {
+        fingerprint: load(state, FINGERPRINT)?,
+        inventory: load(state, INVENTORY)?,
+    }))
+}
+
+fn is_kept(state: &Area) -> Result<bool> {
+    Ok(state.path(FINGERPRINT)?.exists())
+}
+
+/// An upgrade at one go looks at old once, and goes on for as long as nobody starts it.
+fn not_kept(plan: &Plan) -> Error {
+    Error::new(
+        Code::Drift,
+        "the old cluster was started after an upgrade at one go had read it, and nothing was kept \
+         to tell whether its schema has changed",
+    )
+    .fact("data directory", plan.old.data_dir.display())
+    .remedy(Remedy::command(plan.command("prepare")))
 }
 
 /// The error that names what changed, if anything did.

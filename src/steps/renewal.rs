@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Remembered;
 use super::prepare::{DUMP, DUMP_STEP, EVERYBODY, FINGERPRINT, INVENTORY};
-use super::{Context, large_objects};
-use crate::catalog::{self, Change, Fingerprint, Inventory, Parts, Portrait, Snapshot};
+use super::{Context, drift, large_objects};
+use crate::catalog::{self, Change, Inventory, Likeness, Parts, Portrait, Snapshot};
 use crate::disk::Area;
 use crate::error::{Code, Error, Result};
 use crate::pg::amount::counted;
@@ -146,9 +146,8 @@ impl Again {
 /// they were.
 pub fn read_again(cx: &mut Context<'_>) -> Result<Again> {
     forget(&cx.state)?;
-    let then = Likeness {
-        fingerprint: cx.load(FINGERPRINT)?,
-        inventory: cx.load(INVENTORY)?,
+    let Some(then) = drift::kept(&cx.state)? else {
+        return Ok(Again::Everything);
     };
     let (installation, logs) = (cx.new_installation(), cx.logs());
     let (state, jobs, cancel) = (cx.state.clone(), cx.plan.jobs, cx.cancel);
@@ -170,13 +169,12 @@ pub fn read_again(cx: &mut Context<'_>) -> Result<Again> {
     } else {
         read_live(&work, &then, &progress)?
     };
-    let Some(dumped) = read else {
+    let Some((dumped, now)) = read else {
         cx.stop_old_server()?;
         return Ok(Again::Everything);
     };
-    let now = &dumped.inventory;
     let everybody: Vec<String> = super::context::load(&state, EVERYBODY)?;
-    let renewal = renewal(&then.inventory, now, &dumped.snapshot);
+    let renewal = renewal(&then.inventory, &now.inventory, &dumped.snapshot);
     let Some(renewal) = renewal.filter(|_| everybody == dumped.everybody) else {
         cx.stop_old_server()?;
         return Ok(Again::Everything);
@@ -199,15 +197,9 @@ pub fn read_again(cx: &mut Context<'_>) -> Result<Again> {
         forget(&state)?;
         return Ok(Again::Nothing(all));
     }
-    store(cx, &dumped, &control)?;
+    store(cx, &dumped, &now, &control)?;
     cx.save(DECISION, &renewal)?;
     Ok(Again::Databases(renewal, all))
-}
-
-/// What new was made from.
-struct Likeness {
-    fingerprint: Fingerprint,
-    inventory: Inventory,
 }
 
 fn read_private(
@@ -215,15 +207,15 @@ fn read_private(
     then: &Likeness,
     portrait: Option<Portrait>,
     progress: &(dyn Fn(u64, u64) + Sync),
-) -> Result<Option<Dumped>> {
-    let Portrait {
-        snapshot,
-        mut likeness,
-    } = match portrait {
+) -> Result<Option<(Dumped, Likeness)>> {
+    let Portrait { snapshot, sketch } = match portrait {
         Some(portrait) => portrait,
         None => catalog::portray(work.old, work.jobs, work.cancel)?,
     };
-    likeness.complete(work.old, &snapshot, work.jobs, work.cancel)?;
+    let Some(sketch) = sketch else {
+        return Ok(None);
+    };
+    let likeness = sketch.complete(work.old, &snapshot, work.jobs, work.cancel)?;
     let Some(renewal) = renewal(&then.inventory, &likeness.inventory, &snapshot) else {
         return Ok(None);
     };
@@ -234,15 +226,14 @@ fn read_private(
     if !some.databases.is_empty() {
         schema::dump(work, &some, progress)?;
     }
-    Ok(Some(Dumped {
+    let dumped = Dumped {
         written: renewal.restored.into_iter().collect(),
         snapshot,
         everybody,
-        fingerprint: likeness.fingerprint,
-        inventory: likeness.inventory,
         repeated: 0,
         gave_way: 0,
-    }))
+    };
+    Ok(Some((dumped, likeness)))
 }
 
 /// What is found by a first look is only read once more; whatever changes after it is dumped.
@@ -250,7 +241,7 @@ fn read_live(
     work: &Dump<'_>,
     then: &Likeness,
     progress: &(dyn Fn(u64, u64) + Sync),
-) -> Result<Option<Dumped>> {
+) -> Result<Option<(Dumped, Likeness)>> {
     let snapshot = catalog::read(work.old, work.jobs, work.cancel)?;
     let names = snapshot.connectable();
     let now = catalog::fingerprint(work.old, &names, work.jobs, work.cancel)?;
@@ -333,13 +324,18 @@ fn concerned(change: &Change, snapshot: &Snapshot) -> Option<Option<String>> {
     }
 }
 
-fn store(cx: &Context<'_>, dumped: &Dumped, control: &Remembered) -> Result<()> {
+fn store(
+    cx: &Context<'_>,
+    dumped: &Dumped,
+    likeness: &Likeness,
+    control: &Remembered,
+) -> Result<()> {
     let staged = |name: &str| format!("{PLACE}/{name}");
     cx.save(SNAPSHOT, &dumped.snapshot)?;
     cx.save(CONTROL, control)?;
     cx.save(&staged(EVERYBODY), &dumped.everybody)?;
-    cx.save(&staged(FINGERPRINT), &dumped.fingerprint)?;
-    cx.save(&staged(INVENTORY), &dumped.inventory)
+    cx.save(&staged(FINGERPRINT), &likeness.fingerprint)?;
+    cx.save(&staged(INVENTORY), &likeness.inventory)
 }
 
 /// What was decided, where new is to be opened for it.

@@ -63,7 +63,7 @@ fn read_in_use(cx: &mut Context<'_>, running: &Running) -> Result<String> {
     let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
     let server = &running.endpoint;
     let reading = catalog::read_in_use(server, PATIENCE, jobs, cancel)?;
-    let changes = drift(&cx.state, &reading.fingerprint, server, jobs, cancel)?;
+    let changes = drift(cx.plan, &cx.state, &reading.fingerprint, server, cancel)?;
     if let Some(error) = drifted(&changes, cx.plan) {
         return Err(error);
     }
@@ -103,10 +103,10 @@ fn link_beside(cx: &Context<'_>) -> Result<()> {
 
 /// Reads an old cluster that is down, by a private server; drift is an error.
 pub(super) fn read_privately(cx: &mut Context<'_>) -> Result<()> {
-    let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
+    let (plan, cancel) = (cx.plan, cx.cancel);
     let state = cx.state.clone();
     let server = cx.old_server()?;
-    let (snapshot, changes) = read_and_compare(&state, server, jobs, cancel)?;
+    let (snapshot, changes) = read_and_compare(plan, &state, server, cancel)?;
     large_objects::keep(&state, &snapshot, server)?;
     cx.stop_old_server()?;
     if let Some(error) = drifted(&changes, cx.plan) {

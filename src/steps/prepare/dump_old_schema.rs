@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::catalog::{self, Portrait};
+use crate::catalog::{self, Likeness, Portrait};
 use crate::error::Result;
 use crate::pg::amount::counted;
 use crate::schema::{self, Dump, Dumped};
@@ -37,7 +37,7 @@ impl Step for DumpOldSchema {
         true
     }
 
-    /// What is kept is what the dump was made of: the catalog and its fingerprint at one moment.
+    /// What is kept is what the dump was made of: the catalog and its likeness at one moment.
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
         cx.state.create_dir(DUMP, 0o700)?;
         let (installation, files, logs) = (cx.new_installation(), cx.dump_files(), cx.logs());
@@ -53,16 +53,16 @@ impl Step for DumpOldSchema {
             jobs,
             cancel,
         };
-        let dumped = if work.old.private {
+        let (dumped, likeness) = if work.old.private {
             dump_private(&work, known, &progress)?
         } else {
-            schema::dump_live(&work, &schema::Known::default(), &progress)?
+            let known = schema::Known::default();
+            let (dumped, likeness) = schema::dump_live(&work, &known, &progress)?;
+            (dumped, Some(likeness))
         };
         let text = described(&dumped);
         let Dumped {
             snapshot,
-            fingerprint,
-            inventory,
             everybody,
             ..
         } = dumped;
@@ -71,8 +71,7 @@ impl Step for DumpOldSchema {
         large_objects::hold(&cx.state, &snapshot)?;
         // The text of the inventory takes about as much memory.
         drop(snapshot);
-        cx.save(FINGERPRINT, &fingerprint)?;
-        cx.save(INVENTORY, &inventory)?;
+        keep(cx, likeness)?;
         cx.stop_old_server()?;
         cx.remember_old_control_as(&cx.after_reading_old(seen)?)?;
         Ok(text)
@@ -85,35 +84,44 @@ impl Step for DumpOldSchema {
     }
 }
 
+/// One of an earlier attempt must not pass for that of this dump.
+fn keep(cx: &Context<'_>, likeness: Option<Likeness>) -> Result<()> {
+    let Some(likeness) = likeness else {
+        cx.state.remove_file(FINGERPRINT)?;
+        return cx.state.remove_file(INVENTORY);
+    };
+    cx.save(FINGERPRINT, &likeness.fingerprint)?;
+    cx.save(INVENTORY, &likeness.inventory)
+}
+
 /// The server is private, so nothing changes between the reading and the dump, nor while what is
 /// left of the reading is done beside it.
 fn dump_private(
     work: &Dump<'_>,
     known: Option<Portrait>,
     progress: &(dyn Fn(u64, u64) + Sync),
-) -> Result<Dumped> {
-    let Portrait {
-        snapshot,
-        mut likeness,
-    } = match known {
+) -> Result<(Dumped, Option<Likeness>)> {
+    let Portrait { snapshot, sketch } = match known {
         Some(portrait) => portrait,
         None => catalog::portray(work.old, work.jobs, work.cancel)?,
     };
     let everybody = schema::settings_of_everybody(&mut catalog::connect(work.old)?)?;
-    both(
-        // A single session more than the dumps have: max_connections may be small.
-        || likeness.complete(work.old, &snapshot, 1, work.cancel),
+    let (likeness, ()) = both(
+        || {
+            // A single session more than the dumps have: max_connections may be small.
+            let completed = sketch.map(|it| it.complete(work.old, &snapshot, 1, work.cancel));
+            completed.transpose()
+        },
         || schema::dump(work, &snapshot, progress),
     )?;
-    Ok(Dumped {
+    let dumped = Dumped {
         written: snapshot.connectable().into_iter().collect(),
         snapshot,
         everybody,
-        fingerprint: likeness.fingerprint,
-        inventory: likeness.inventory,
         repeated: 0,
         gave_way: 0,
-    })
+    };
+    Ok((dumped, likeness))
 }
 
 fn described(dumped: &Dumped) -> String {
