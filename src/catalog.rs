@@ -21,7 +21,7 @@ pub use drift::{Change, Part, Parts, What, changes, changes_with_unnamed, parts}
 pub use fingerprint::{Fingerprint, FingerprintQuery, fingerprint};
 pub use inventory::{Inventory, Objects, inventory};
 pub use large_objects::{ABOUT_LARGE_OBJECTS, LargeObjects};
-pub use portrait::{Likeness, Portrait, Sketch, portray};
+pub use portrait::{Likeness, Portrait, Sketch, portray, portray_and};
 pub use read::{connect, read, read_and, read_contents, read_shared};
 pub use reading::{Heap, Mark, Reading, RelationMap, read_in_use};
 pub use relation::{Persistence, RelKind, Relation};

@@ -22,6 +22,6 @@ pub use lock_table::lock_table;
 pub use probe::Probe;
 pub use range::VersionRange;
 pub use report::{Finding, Report};
-pub use run::{Subject, run};
+pub use run::{Applicable, Asked, Subject, run};
 pub use template::Template;
 pub use trial::{NewVersion, Trials};

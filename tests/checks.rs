@@ -9,13 +9,13 @@ mod support;
 use std::process::Command;
 use std::sync::Mutex;
 
-use pg_migrator::catalog::{self, Snapshot};
+use pg_migrator::catalog::{self, Database, Snapshot};
 use pg_migrator::checks::{
-    self, Check, Example, NewVersion, RemedyKind, Report, Statement, Subject, Trials,
+    self, Applicable, Check, Example, NewVersion, RemedyKind, Report, Statement, Subject, Trials,
 };
 use pg_migrator::error::{Code, Remedy};
 use pg_migrator::pg::MajorVersion;
-use pg_migrator::server::{Cancel, Installation, Postmaster, PostmasterSpec, Side};
+use pg_migrator::server::{self, Cancel, Installation, Postmaster, PostmasterSpec, Side};
 use postgres::{Client, NoTls};
 use support::{Cluster, as_server_user};
 
@@ -108,13 +108,20 @@ impl Bench {
 
     fn check(&self, checks: &[Check]) -> Result<Report, String> {
         // Where it fails, a check must be able to tell why.
-        let snapshot = catalog::read(self.server(), 1, &self.cancel).ok();
+        let (old, cancel) = (self.server(), &self.cancel);
+        let checks = self.applicable(checks);
+        let ask = |client: &mut server::Client, _: &Database| Ok(checks.ask_in(client, cancel));
+        let (snapshot, asked) = catalog::read_and(old, 1, cancel, ask).ok().unzip();
         let subject = self.subject(snapshot.as_ref(), 1);
-        let report = checks::run(checks, &subject).map_err(|e| e.to_string())?;
+        let report = checks::run(&checks, &subject, asked).map_err(|e| e.to_string())?;
         match report.not_made.first() {
             Some((_, error)) => Err(format!("{error}: {:?}", error.facts())),
             None => Ok(report),
         }
+    }
+
+    fn applicable<'c>(&self, checks: &'c [Check]) -> Applicable<'c> {
+        Applicable::new(checks, self.server().major, self.new.major())
     }
 
     fn subject<'a>(&'a self, snapshot: Option<&'a Snapshot>, jobs: usize) -> Subject<'a> {
@@ -303,7 +310,7 @@ fn what_cannot_be_checked_is_reported_and_hides_nothing() {
                 everywhere("misnamed", "SELECT 1 AS other"),
             ];
             let subject = bench.subject(Some(&snapshot), 2);
-            let report = checks::run(&checks, &subject).unwrap();
+            let report = checks::run(&bench.applicable(&checks), &subject, None).unwrap();
             assert_eq!(
                 sentences(&report),
                 [
@@ -330,7 +337,7 @@ fn what_cannot_be_checked_is_reported_and_hides_nothing() {
             bench
                 .cancel
                 .request(nix::sys::signal::Signal::SIGINT as i32);
-            let stopped = checks::run(&checks, &subject).unwrap_err();
+            let stopped = checks::run(&bench.applicable(&checks), &subject, None).unwrap_err();
             assert_eq!(stopped.code(), Code::Interrupted);
         },
     );

@@ -46,6 +46,17 @@ pub struct Sketch {
 ///
 /// Its parts are of one moment only because nothing changes in between.
 pub fn portray(server: &Endpoint, jobs: usize, cancel: &Cancel) -> Result<Portrait> {
+    let (portrait, _) = portray_and(server, jobs, cancel, |_, _| Ok(()))?;
+    Ok(portrait)
+}
+
+/// The same, and in the session that has read a database does some work there.
+pub fn portray_and<T: Send>(
+    server: &Endpoint,
+    jobs: usize,
+    cancel: &Cancel,
+    work: impl Fn(&mut Client, &Database) -> Result<T> + Sync,
+) -> Result<(Portrait, Vec<T>)> {
     let mut client = connect(server)?;
     let query = FingerprintQuery::new(&mut client)?;
     let mut likeness = Likeness::default();
@@ -54,18 +65,21 @@ pub fn portray(server: &Endpoint, jobs: usize, cancel: &Cancel) -> Result<Portra
     drop(client);
     let later = |database: &Database| jobs > 1 && database.relations.len() >= WORTH_A_SESSION;
     let (snapshot, parts) = read_and(server, jobs, cancel, |client, database| {
-        match later(database) {
-            true => Ok(None),
-            false => draw(&query, client).map(Some),
-        }
+        let part = match later(database) {
+            true => None,
+            false => Some(draw(&query, client)?),
+        };
+        Ok((part, work(client, database)?))
     })?;
-    for (name, part) in snapshot.connectable().into_iter().zip(parts) {
+    let mut answers = Vec::with_capacity(parts.len());
+    for (name, (part, answer)) in snapshot.connectable().into_iter().zip(parts) {
         if let Some(part) = part {
             likeness.add(name, part);
         }
+        answers.push(answer);
     }
     let sketch = Some(Sketch { likeness, query });
-    Ok(Portrait { snapshot, sketch })
+    Ok((Portrait { snapshot, sketch }, answers))
 }
 
 impl Sketch {

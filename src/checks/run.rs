@@ -8,7 +8,7 @@ use super::report::Report;
 use super::trial::Trials;
 use crate::catalog::Snapshot;
 use crate::error::{Code, Error, Family, Result};
-use crate::pg::quote;
+use crate::pg::{MajorVersion, quote};
 use crate::server::{Cancel, Client, Endpoint, in_each_database};
 
 /// How long one question may take in one database.
@@ -33,27 +33,55 @@ pub struct Subject<'a> {
     pub cancel: &'a Cancel,
 }
 
+/// The checks of an upgrade from one version to another.
+#[derive(Debug)]
+pub struct Applicable<'c> {
+    wanted: Vec<&'c Check>,
+    others: Vec<&'c Check>,
+}
+
+/// What the checks of each database were answered in one.
+#[derive(Debug)]
+pub struct Asked(Answers);
+
+impl<'c> Applicable<'c> {
+    /// Chooses those that apply.
+    pub fn new(checks: &'c [Check], old: MajorVersion, new: MajorVersion) -> Self {
+        let (wanted, others) = checks
+            .iter()
+            .partition(|check| check.applies.old.contains(old) && check.applies.new.contains(new));
+        Self { wanted, others }
+    }
+
+    /// Makes the checks of each database in the one the session is in.
+    pub fn ask_in(&self, client: &mut Client, cancel: &Cancel) -> Asked {
+        let each: Vec<&Check> = of(&self.wanted, Scope::EachDatabase);
+        Asked(questions(client, &each, cancel))
+    }
+}
+
 /// Makes all checks that apply, and stops at no finding.
 ///
 /// A check that fails in some place is reported as not made; what it found elsewhere is
-/// reported too. Databases are asked in parallel, each in one session for all its checks.
+/// reported too. Databases are asked in parallel, each in one session for all its checks; or
+/// they have been `asked` before, in the order in which one can connect to them.
 ///
 /// # Errors
 ///
 /// Only where the operator asked to stop, or no database can be connected to.
-pub fn run(checks: &[Check], subject: &Subject<'_>) -> Result<Report> {
-    let (old, new) = (subject.old.major, subject.new.major());
-    let applies = |check: &&Check| {
-        check.applies.old.contains(old)
-            && check.applies.new.contains(new)
-            && (subject.snapshot.is_some() || check.scope == Scope::Cluster)
-    };
-    let (wanted, others): (Vec<&Check>, Vec<&Check>) = checks.iter().partition(applies);
-    let mut answers = ask_all(&wanted, subject)?;
+pub fn run(
+    checks: &Applicable<'_>,
+    subject: &Subject<'_>,
+    asked: Option<Vec<Asked>>,
+) -> Result<Report> {
+    let possible = |check: &&&Check| subject.snapshot.is_some() || check.scope == Scope::Cluster;
+    let (wanted, impossible): (Vec<&Check>, Vec<&Check>) = checks.wanted.iter().partition(possible);
+    let mut answers = ask_all(&wanted, subject, asked)?;
     try_in_new(&mut answers, subject)?;
 
+    let others = impossible.iter().chain(&checks.others);
     let mut report = Report {
-        skipped: others.iter().map(|check| check.id.clone()).collect(),
+        skipped: others.map(|check| check.id.clone()).collect(),
         ..Report::default()
     };
     for check in &wanted {
@@ -66,23 +94,35 @@ pub fn run(checks: &[Check], subject: &Subject<'_>) -> Result<Report> {
     Ok(report)
 }
 
-fn ask_all<'c>(wanted: &[&'c Check], subject: &Subject<'_>) -> Result<Vec<(&'c Check, Answer)>> {
-    let of = |scope| {
-        let checks = wanted.iter().copied();
-        checks.filter(move |check: &&Check| check.scope == scope)
-    };
+fn of<'c>(checks: &[&'c Check], scope: Scope) -> Vec<&'c Check> {
+    let checks = checks.iter().copied();
+    checks.filter(|check| check.scope == scope).collect()
+}
+
+fn ask_all<'c>(
+    wanted: &[&'c Check],
+    subject: &Subject<'_>,
+    asked: Option<Vec<Asked>>,
+) -> Result<Vec<(&'c Check, Answer)>> {
     let databases = match subject.snapshot {
         Some(snapshot) => snapshot.connectable(),
         None => some_door(subject.old),
     };
     let first = front_door(&databases)?;
-    let mut answers: Vec<(&Check, Answer)> = of(Scope::Host)
+    let mut answers: Vec<(&Check, Answer)> = of(wanted, Scope::Host)
+        .into_iter()
         .map(|check| (check, host(check, subject)))
         .collect();
-    let cluster: Vec<&Check> = of(Scope::Cluster).collect();
-    answers.extend(ask_everywhere(&cluster, &[first], subject)?);
-    let each: Vec<&Check> = of(Scope::EachDatabase).collect();
-    answers.extend(ask_everywhere(&each, &databases, subject)?);
+    answers.extend(ask_everywhere(
+        &of(wanted, Scope::Cluster),
+        &[first],
+        subject,
+    )?);
+    let each = of(wanted, Scope::EachDatabase);
+    answers.extend(match asked {
+        Some(asked) => of_databases(&each, &databases, asked.into_iter().map(|asked| asked.0)),
+        None => ask_everywhere(&each, &databases, subject)?,
+    });
     Ok(answers)
 }
 
@@ -202,14 +242,22 @@ fn ask_everywhere<'c>(
             .map(|database| ask_one(checks, database, subject))
             .collect::<Result<_>>()?,
     };
+    Ok(of_databases(checks, databases, per_database))
+}
+
+fn of_databases<'c>(
+    checks: &[&'c Check],
+    databases: &[String],
+    answers: impl IntoIterator<Item = Answers>,
+) -> Vec<(&'c Check, Answer)> {
     let mut all = Vec::new();
-    for (database, answers) in databases.iter().zip(per_database) {
+    for (database, answers) in databases.iter().zip(answers) {
         all.extend(checks.iter().zip(answers).map(|(check, rows)| {
             let database = Some(database.clone());
             (*check, Answer { database, rows })
         }));
     }
-    Ok(all)
+    all
 }
 
 /// The answers to some checks in one database.
@@ -232,12 +280,16 @@ fn stops(error: &Error) -> bool {
 fn ask(checks: &[&Check], databases: &[String], subject: &Subject<'_>) -> Result<Vec<Answers>> {
     let (jobs, cancel) = (subject.jobs, subject.cancel);
     in_each_database(subject.old, databases, jobs, cancel, |client, _| {
-        let answers = checks.iter().map(|check| {
-            cancel.check()?;
-            question(client, check)
-        });
-        Ok(answers.collect())
+        Ok(questions(client, checks, cancel))
     })
+}
+
+fn questions(client: &mut Client, checks: &[&Check], cancel: &Cancel) -> Answers {
+    let answers = checks.iter().map(|check| {
+        cancel.check()?;
+        question(client, check)
+    });
+    answers.collect()
 }
 
 fn question(client: &mut Client, check: &Check) -> Result<Vec<Row>> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::args::{Clusters, Global, words};
 use super::run::Run;
-use crate::catalog::{self, Sketch, Snapshot};
+use crate::catalog::{self, Database, Portrait, Sketch, Snapshot};
 use crate::checks::{self, NewVersion, Subject, Trials};
 use crate::disk::Lock;
 use crate::error::{Code, Error, Family, Remedy, Result};
@@ -13,7 +13,7 @@ use crate::event::{ClusterFacts, EventKind, Found, Severity, Sink};
 use crate::pg::DataDir;
 use crate::pg::amount::{counted, size};
 use crate::plan::{Plan, locks_per_transaction};
-use crate::server::{Endpoint, Postmaster, PostmasterSpec, privileges, stop_leftover};
+use crate::server::{Client, Endpoint, Postmaster, PostmasterSpec, privileges, stop_leftover};
 use crate::survey::{Request, Surveyed, space_problems, survey as look};
 use crate::work::Cancel;
 
@@ -147,7 +147,10 @@ fn examine(
         socket_parent: arguments.socketdir.clone(),
         logs: logs.to_owned(),
     });
-    let ask = |snapshot: Option<&Snapshot>| {
+    let all = checks::all()?;
+    let (old_major, new_major) = (surveyed.old.major, surveyed.new_installation.version.major);
+    let checks = checks::Applicable::new(&all, old_major, new_major);
+    let ask = |snapshot: Option<&Snapshot>, asked: Option<Vec<checks::Asked>>| {
         let subject = Subject {
             old,
             snapshot,
@@ -155,12 +158,13 @@ fn examine(
             jobs: jobs(arguments),
             cancel: &run.cancel,
         };
-        let report = checks::run(&checks::all()?, &subject)?;
+        let report = checks::run(&checks, &subject, asked)?;
         tell(run, &report, started);
         Ok(report)
     };
-    let (snapshot, sketch) = read(old, jobs(arguments), &run.cancel, purpose)
-        .map_err(|error| explained(error, || ask(None)))?;
+    let (portrait, asked) = read(old, jobs(arguments), &run.cancel, purpose, &checks)
+        .map_err(|error| explained(error, || ask(None, None)))?;
+    let Portrait { snapshot, sketch } = portrait;
     introduce(run, &surveyed, &snapshot);
     let wrong_user = made_by_install_user(&snapshot, &surveyed.user).err();
     let mut problems = Vec::from_iter(wrong_user);
@@ -179,7 +183,7 @@ fn examine(
         problems.extend(checks::lock_table(old, &snapshot, jobs(arguments))?);
     }
     let blocked = (!problems.is_empty()).then(|| one_error(run, problems));
-    let report = ask(Some(&snapshot))?;
+    let report = ask(Some(&snapshot), Some(asked))?;
     if let Some(error) = blocked {
         return Err(error);
     }
@@ -196,18 +200,23 @@ fn examine(
     })
 }
 
+/// Reads each database and makes its checks, in one session: opening hundreds takes long.
+///
 /// A server others use is read once more when it is dumped.
 fn read(
     old: &Endpoint,
     jobs: usize,
     cancel: &Cancel,
     purpose: Purpose,
-) -> Result<(Snapshot, Option<Sketch>)> {
-    if purpose != Purpose::Dump || !old.private {
-        return Ok((catalog::read(old, jobs, cancel)?, None));
+    checks: &checks::Applicable<'_>,
+) -> Result<(Portrait, Vec<checks::Asked>)> {
+    let ask = |client: &mut Client, _: &Database| Ok(checks.ask_in(client, cancel));
+    if purpose == Purpose::Dump && old.private {
+        return catalog::portray_and(old, jobs, cancel, ask);
     }
-    let portrait = catalog::portray(old, jobs, cancel)?;
-    Ok((portrait.snapshot, portrait.sketch))
+    let (snapshot, asked) = catalog::read_and(old, jobs, cancel, ask)?;
+    let sketch = None;
+    Ok((Portrait { snapshot, sketch }, asked))
 }
 
 fn something_blocks() -> Error {
