@@ -23,6 +23,18 @@ fn demand_refused(case: &Case, started: &Output, reason: &str) {
     assert!(log.contains(reason), "no {reason:?} in:\n{log}");
 }
 
+const DISCARD: &str = "rollback --discard-new-writes";
+
+/// Going back loses what new has written, and must be asked for.
+fn demand_way_back(case: &Case) {
+    case.trip
+        .run(&["rollback"])
+        .refused(4, "PGM-2008", &[DISCARD]);
+    let words: Vec<&str> = DISCARD.split(' ').collect();
+    case.trip.run(&words).demand(0);
+    case.demand_back("a new cluster that was started too early");
+}
+
 fn demand_started(started: &Output) {
     assert!(started.status.success(), "{started:?}");
 }
@@ -151,6 +163,27 @@ fn by_copy_the_way_back_costs_what_was_written_to_new() {
 
 /// A crash can leave new's control file in place, and then anybody can start it.
 #[test]
+fn by_link_a_new_cluster_without_files_of_old_is_started_too_early_and_rolled_back() {
+    as_server_user(
+        "by_link_a_new_cluster_without_files_of_old_is_started_too_early_and_rolled_back",
+        || {
+            let case = Case::new("link");
+            let command = case.trip.first_command(&["prepare"]);
+            let mut underway = case.trip.begin(command);
+            assert!(underway.reaches("step_done", "restore-globals"));
+            underway.kill();
+            demand_started(&case.trip.new_starts());
+            case.trip
+                .demand_standing("is as it was: roll back and lose");
+            case.trip
+                .run(&["resume"])
+                .refused(6, "PGM-1210", &[DISCARD]);
+            demand_way_back(&case);
+        },
+    );
+}
+
+#[test]
 fn a_new_cluster_started_too_early_needs_a_person_by_link_and_a_rollback_by_copy() {
     as_server_user(
         "a_new_cluster_started_too_early_needs_a_person_by_link_and_a_rollback_by_copy",
@@ -172,13 +205,10 @@ fn a_new_cluster_started_too_early_needs_a_person_by_link_and_a_rollback_by_copy
             case.trip.demand_standing("start neither before a person");
 
             let case = early("copy");
-            let remedy = ["rollback --discard-new-writes"];
-            case.trip.run(&["cutover"]).refused(4, "PGM-1210", &remedy);
-            case.trip.run(&["rollback"]).refused(4, "PGM-2008", &remedy);
             case.trip
-                .run(&remedy[0].split(' ').collect::<Vec<_>>())
-                .demand(0);
-            case.demand_back("a new cluster that was started too early");
+                .run(&["cutover"])
+                .refused(4, "PGM-1210", &[DISCARD]);
+            demand_way_back(&case);
         },
     );
 }

@@ -144,12 +144,13 @@ impl Run {
 const NOTHING_CHANGED: &str = "nothing has been changed; both clusters are as they were";
 
 fn clusters(plan: &Plan) -> Clusters<'_> {
+    let early = early(plan);
     Clusters {
         old: &plan.old.data_dir,
         new: &plan.new.data_dir,
         started: started(plan),
-        early: became(plan) == Some(NewState::StartedEarly),
-        shared: plan.mode.shares_files(),
+        early: early.is_some(),
+        shared: early.unwrap_or(plan.mode.shares_files()),
         serving: serving(plan),
     }
 }
@@ -169,6 +170,14 @@ fn started(plan: &Plan) -> bool {
     became(plan) == Some(NewState::Started)
 }
 
+/// Where new was started before it was complete, whether it may have had files of old.
+fn early(plan: &Plan) -> Option<bool> {
+    match became(plan) {
+        Some(NewState::StartedEarly { shared }) => Some(shared),
+        _ => None,
+    }
+}
+
 fn became(plan: &Plan) -> Option<NewState> {
     let area = Area::new(&plan.state_dir).ok()?;
     new_state(plan, &area).ok()
@@ -185,12 +194,13 @@ pub fn next(command: &str, outcome: &Outcome, plan: &Plan) -> Vec<String> {
         error.code() == Code::Drift && command
     });
     let differs = outcome.error.as_ref().map(Error::code) == Some(Code::Differences);
-    let early = became(plan) == Some(NewState::StartedEarly);
     let commands: &[&str] = match standing {
-        Standing::Preparing | Standing::Prepared | Standing::CuttingOver if early => {
-            match plan.mode.shares_files() {
-                true => &[],
-                false => &["rollback --discard-new-writes"],
+        Standing::Preparing | Standing::Prepared | Standing::CuttingOver
+            if early(plan).is_some() =>
+        {
+            match early(plan) {
+                Some(true) => &[],
+                _ => &["rollback --discard-new-writes"],
             }
         }
         Standing::CuttingOver if started(plan) && plan.mode.shares_files() => &["resume"],

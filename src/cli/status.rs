@@ -79,7 +79,7 @@ fn describe(run: &Run, state: &State, plan: &Plan, new: Result<NewState>) {
         Ok(NewState::Untouched) => {}
         // The standing says so.
         Ok(NewState::Started) if handed_over => {}
-        Ok(NewState::Started | NewState::StartedEarly) => {
+        Ok(NewState::Started | NewState::StartedEarly { .. }) => {
             warn(run, "the new cluster has been started".to_owned())
         }
         Ok(NewState::Missing) => warn(

@@ -37,7 +37,8 @@ fn comparable(engine: &mut Engine<'_>, plan: &Plan) -> Result<()> {
         Mode::Copy => &[Standing::Upgraded],
     };
     migration::demand(engine, placed, "verify")?;
-    if let NewState::Started | NewState::StartedEarly = migration::new_is_down(engine, plan)? {
+    if let NewState::Started | NewState::StartedEarly { .. } = migration::new_is_down(engine, plan)?
+    {
         return Err(Error::new(
             Code::WrongStanding,
             "new has been started and has changed its files since; they can no longer be \

@@ -65,10 +65,10 @@ impl Engine<'_> {
         if new == NewState::Missing {
             return Ok(());
         }
-        if plan.mode.shares_files() && new == NewState::StartedEarly {
-            return Err(started_early(plan));
+        if new == (NewState::StartedEarly { shared: true }) {
+            return Err(started_early(plan, true));
         }
-        if plan.mode.shares_files() {
+        if plan.mode.shares_files() && new == NewState::Started {
             return Err(Error::new(
                 Code::WayBackGone,
                 "the new cluster has been started and has written to the files it shares with old",

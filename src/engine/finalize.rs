@@ -52,7 +52,7 @@ fn new_has_run(plan: &Plan, new_state: NewState) -> Result<()> {
         .remedy(Remedy::manual(
             "start the new cluster, look at it, and finalize then",
         ))),
-        NewState::StartedEarly => Err(started_early(plan)),
+        NewState::StartedEarly { shared } => Err(started_early(plan, shared)),
         NewState::Missing => Err(Error::new(
             Code::NewWithoutControl,
             "the new cluster has no control file",

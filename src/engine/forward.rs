@@ -206,8 +206,8 @@ impl Engine<'_> {
         }
         match new_state(self.cx.plan, &self.cx.state) {
             Ok(NewState::Untouched) => {}
-            Ok(NewState::StartedEarly) => {
-                let early = started_early(self.cx.plan);
+            Ok(NewState::StartedEarly { shared }) => {
+                let early = started_early(self.cx.plan, shared);
                 return self.stopped(early.fact("what failed before", error.to_string()));
             }
             Ok(NewState::Started) => {

@@ -12,7 +12,7 @@ use crate::plan::{FileMap, Horizons, Places};
 /// Old's catalog as last read.
 const OLD_SNAPSHOT: &str = "old-snapshot.json";
 /// New's catalog after the restore.
-const NEW_SNAPSHOT: &str = "new-snapshot.json";
+pub(super) const NEW_SNAPSHOT: &str = "new-snapshot.json";
 
 /// What is made of both catalogs, kept in memory until one of them is read again.
 ///

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::catalogs::NEW_SNAPSHOT;
 use super::{CONTROL, Context, NEW_CONTROL};
 use crate::disk::Area;
 use crate::error::{Code, Error, Remedy, Result};
@@ -21,9 +22,11 @@ pub enum NewState {
     Untouched,
     /// It has been started by somebody else than this program.
     Started,
-    /// The same, before it was released: it is not complete, and where files are shared it may
-    /// have written to those of old.
-    StartedEarly,
+    /// The same, before it was released: it is not complete.
+    StartedEarly {
+        /// It may have had files of old, and may have written to them.
+        shared: bool,
+    },
     /// Its control file is gone, or is that of another cluster.
     Missing,
 }
@@ -106,7 +109,8 @@ impl Context<'_> {
             )
             .fact("data directory", self.plan.new.data_dir.display())
             .remedy(Remedy::command(self.plan.command("rollback")))),
-            NewState::Started | NewState::StartedEarly => Err(started_early(self.plan)),
+            NewState::Started => Err(started_early(self.plan, self.plan.mode.shares_files())),
+            NewState::StartedEarly { shared } => Err(started_early(self.plan, shared)),
         }
     }
 
@@ -124,8 +128,12 @@ impl Context<'_> {
     /// This is the last moment at which it can be known; afterwards old becomes startable.
     pub fn take_new_back(&self) -> Result<()> {
         self.new_is_down()?;
-        let state = new_state(self.plan, &self.state)?;
-        if self.plan.mode.shares_files() && state != NewState::Untouched {
+        let untouched = match new_state(self.plan, &self.state)? {
+            NewState::Untouched => true,
+            NewState::StartedEarly { shared } => !shared,
+            NewState::Started | NewState::Missing => false,
+        };
+        if self.plan.mode.shares_files() && !untouched {
             return Err(started(self.plan));
         }
         self.put_control_aside()?;
@@ -133,9 +141,9 @@ impl Context<'_> {
     }
 }
 
-/// New was started when it was not complete.
-pub fn started_early(plan: &Plan) -> Error {
-    let (code, remedy) = match plan.mode.shares_files() {
+/// New was started when it was not complete; `shared` says whether files of old may be in it.
+pub fn started_early(plan: &Plan, shared: bool) -> Error {
+    let (code, remedy) = match shared {
         true => (
             Code::NewStartedEarly,
             Remedy::manual(
@@ -218,6 +226,9 @@ pub fn new_state(plan: &Plan, state: &Area) -> Result<NewState> {
     Ok(match (untouched, released) {
         (true, _) => NewState::Untouched,
         (false, Some(_)) => NewState::Started,
-        (false, None) => NewState::StartedEarly,
+        // What says where files belong is written before the first of them is placed.
+        (false, None) => NewState::StartedEarly {
+            shared: plan.mode.shares_files() && state.path(NEW_SNAPSHOT)?.exists(),
+        },
     })
 }
