@@ -9,6 +9,7 @@ use super::restore::Restore;
 use super::{archive, excerpt::excerpt};
 use crate::catalog::{self, Database, Inventory, Part, Parts};
 use crate::error::{Code, Error, Result};
+use crate::pg::Oid;
 use crate::server::Client;
 use crate::server::pg_restore::{self, PgRestore};
 
@@ -25,6 +26,11 @@ pub enum Repaired {
 const DEFAULT_PRIVILEGES: &str = "SELECT 1 FROM pg_catalog.pg_default_acl \
      WHERE defaclrole = pg_catalog.quote_ident(CURRENT_USER)::pg_catalog.regrole";
 
+/// Default partitions, or those of theirs that have rows.
+const DEFAULT_PARTITIONS: &str = "SELECT l.relid::pg_catalog.oid \
+     FROM pg_catalog.pg_partitioned_table p, pg_catalog.pg_partition_tree(p.partdefid) l \
+     WHERE p.partdefid <> 0 AND l.isleaf";
+
 /// A relation whose files another one has too: old may have given a number that it gave before.
 const SHARED_FILES: &str = "SELECT pg_catalog.min(relname::pg_catalog.text) \
      FROM pg_catalog.pg_class WHERE relfilenode <> 0 \
@@ -34,7 +40,7 @@ impl Restore<'_> {
     /// Drops what went and restores what came, where nothing else is another in the database.
     ///
     /// The proof is new's own inventory: between before and after it must differ by the same
-    /// parts as old's, and by nothing else. Every table that stays must have a file, if only an
+    /// parts as old's, and by nothing else. Every table that is read must have a file, if only an
     /// empty one.
     pub fn repair(&self, database: &Database, parts: &Parts) -> Result<Repaired> {
         match self.try_to_repair(database, parts) {
@@ -45,6 +51,17 @@ impl Restore<'_> {
             }
             Err(error) => Ok(Repaired::Spoilt(error.to_string())),
         }
+    }
+
+    /// The tables that stay and that a server reads while it makes what came, but for foreign
+    /// keys: those that get an index, and default partitions where another one is attached.
+    pub fn tables_read(&self, database: &Database, parts: &Parts) -> Result<BTreeSet<Oid>> {
+        let mut client = self.new.connect(&database.name)?;
+        let defaults = column(client.text_rows(DEFAULT_PARTITIONS)?);
+        let indexes = parts.added.iter().filter(|part| part.is_index());
+        let indexed = indexes.filter_map(|part| part.parent.as_ref().map(|(_, oid)| *oid));
+        let defaults = defaults.iter().filter_map(|oid| oid.parse().ok());
+        Ok(indexed.chain(defaults).map(Oid).collect())
     }
 
     fn try_to_repair(&self, database: &Database, parts: &Parts) -> Result<Option<String>> {

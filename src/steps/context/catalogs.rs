@@ -74,15 +74,14 @@ impl Context<'_> {
         FileMap::of_new(&self.new_snapshot()?, &self.new_places()?)
     }
 
-    /// The places in new of some relations of some of its databases.
+    /// The places in new of some relations of one of its databases.
     pub fn some_places_in_new(
         &self,
-        databases: &[String],
+        database: &str,
         wanted: impl Fn(&Relation) -> bool,
     ) -> Result<FileMap> {
         let mut new = self.new_snapshot()?;
-        new.databases
-            .retain(|database| databases.contains(&database.name));
+        new.databases.retain(|other| other.name == database);
         for database in &mut new.databases {
             database.relations.retain(&wanted);
         }

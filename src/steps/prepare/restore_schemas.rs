@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::reopen_new_cluster::drop_database;
-use crate::catalog::{RelKind, Snapshot};
+use crate::catalog::{Database, Parts, RelKind, Snapshot};
 use crate::disk::Area;
 use crate::error::{Code, Error, Result};
 use crate::pg::amount::counted;
@@ -98,7 +98,6 @@ fn repair(cx: &mut Context<'_>, snapshot: &Snapshot, renewal: &mut Renewal) -> R
         return Ok(());
     }
     let names: Vec<String> = renewal.parts.keys().cloned().collect();
-    stand_in(cx, renewal)?;
     for name in names {
         let Some(database) = snapshot.database(&name) else {
             return Err(Error::new(
@@ -107,6 +106,7 @@ fn repair(cx: &mut Context<'_>, snapshot: &Snapshot, renewal: &mut Renewal) -> R
             ));
         };
         let parts = &renewal.parts[&name];
+        stand_in(cx, database, parts)?;
         let Repaired::Spoilt(reason) =
             with_restore(cx, None, |restore| restore.repair(database, parts))?
         else {
@@ -125,23 +125,20 @@ fn repair(cx: &mut Context<'_>, snapshot: &Snapshot, renewal: &mut Renewal) -> R
     Ok(())
 }
 
-/// Servers read the table they make an index of, and the default partition when they attach
-/// another one; and where they check a foreign key, they plan with all indexes of both tables.
-fn stand_in(cx: &Context<'_>, renewal: &Renewal) -> Result<()> {
-    let all: Vec<String> = renewal.parts.keys().cloned().collect();
-    let tables = cx.some_places_in_new(&all, |relation| {
+/// Gives files to what the server will read. Where it checks a foreign key it plans with all
+/// indexes of both tables; which ones those are is not known, so all get one.
+fn stand_in(cx: &mut Context<'_>, database: &Database, parts: &Parts) -> Result<()> {
+    let all = parts.have_foreign_keys();
+    let read = with_restore(cx, None, |restore| restore.tables_read(database, parts))?;
+    let tables = cx.some_places_in_new(&database.name, |relation| {
         matches!(relation.kind, RelKind::Table | RelKind::MaterializedView)
+            && (all || read.contains(&relation.oid))
     })?;
     transfer::stand_in(&tables, &[], &cx.work(NAME))?;
-    let checked = renewal.parts.iter();
-    let checked: Vec<String> = checked
-        .filter(|(_, parts)| parts.have_foreign_keys())
-        .map(|(name, _)| name.clone())
-        .collect();
-    if checked.is_empty() {
+    if !all {
         return Ok(());
     }
-    let indexes = cx.some_places_in_new(&checked, |relation| {
+    let indexes = cx.some_places_in_new(&database.name, |relation| {
         relation.kind == RelKind::Index && &*relation.access == "btree"
     })?;
     let page_size = u16::try_from(cx.new_control()?.block_size)
