@@ -105,7 +105,11 @@ fn by_link_the_way_back_ends_when_new_is_started() {
         trip.cutover();
         let status = trip.run(&["status"]).stdout;
         assert!(status.contains("pg_migrator rollback"), "{status}");
-        demand_started(&trip.new_starts());
+        let new = trip.new_cluster();
+        let server = new.start();
+        trip.run(&["rollback"])
+            .refused(4, "PGM-2008", &["go on with the new cluster"]);
+        server.stop();
         trip.demand_standing("has been started");
         for words in [&["rollback"][..], &["rollback", "--discard-new-writes"]] {
             trip.run(words).refused(

@@ -160,11 +160,10 @@ fn repair(
             record(run, state);
             engine.restore_again()
         }
-        Again::Everything => {
+        Again::Everything | Again::Unknown => {
             say(
                 run,
-                "roles, tablespaces or something else that all databases share changed since \
-                 prepare: everything is undone and prepared anew",
+                &format!("{again}: everything is undone and prepared anew"),
             );
             let undone = engine.rollback(new, false);
             return undone.error.is_some().then_some(undone);

@@ -2,10 +2,12 @@
 
 use super::args::{Global, Rollback};
 use super::migration;
-use crate::engine::Outcome;
+use crate::engine::{Engine, Outcome};
 use crate::error::Exit;
 use crate::event::Phase;
 use crate::journal::Standing;
+use crate::plan::Plan;
+use crate::steps::{NewState, new_state};
 
 pub fn run(global: &Global, arguments: &Rollback) -> Exit {
     let phases = [Phase::Prepare, Phase::Cutover];
@@ -21,8 +23,15 @@ pub fn run(global: &Global, arguments: &Rollback) -> Exit {
             }
             match migration::new_is_down(engine, plan) {
                 Ok(new_state) => engine.rollback(new_state, arguments.discard_new_writes),
+                Err(_) if is_gone(engine, plan) => engine.rollback(NewState::Started, false),
                 Err(error) => Outcome::unchanged(error, Some(standing)),
             }
         },
     )
+}
+
+/// Whether stopping new would open no way back: by link its first start has ended it.
+fn is_gone(engine: &mut Engine<'_>, plan: &Plan) -> bool {
+    let became = new_state(plan, &engine.context().state);
+    plan.mode.shares_files() && matches!(became, Ok(NewState::Started))
 }

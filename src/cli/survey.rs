@@ -162,7 +162,7 @@ fn examine(
         tell(run, &report, started);
         Ok(report)
     };
-    let (portrait, asked) = read(old, jobs(arguments), &run.cancel, purpose, &checks)
+    let (portrait, asked) = read_and_ask(old, jobs(arguments), &run.cancel, purpose, &checks)
         .map_err(|error| explained(error, || ask(None, None)))?;
     let Portrait { snapshot, sketch } = portrait;
     introduce(run, &surveyed, &snapshot);
@@ -183,7 +183,7 @@ fn examine(
         problems.extend(checks::lock_table(old, &snapshot, jobs(arguments))?);
     }
     let blocked = (!problems.is_empty()).then(|| one_error(run, problems));
-    let report = ask(Some(&snapshot), Some(asked))?;
+    let report = ask(Some(&snapshot), asked)?;
     if let Some(error) = blocked {
         return Err(error);
     }
@@ -202,21 +202,40 @@ fn examine(
 
 /// Reads each database and makes its checks, in one session: opening hundreds takes long.
 ///
-/// A server others use is read once more when it is dumped.
-fn read(
+/// A check that takes the server down takes the reading with it; the checks are then left to
+/// be made one by one, where it shows which it was.
+fn read_and_ask(
     old: &Endpoint,
     jobs: usize,
     cancel: &Cancel,
     purpose: Purpose,
     checks: &checks::Applicable<'_>,
-) -> Result<(Portrait, Vec<checks::Asked>)> {
+) -> Result<(Portrait, Option<Vec<checks::Asked>>)> {
     let ask = |client: &mut Client, _: &Database| Ok(checks.ask_in(client, cancel));
-    if purpose == Purpose::Dump && old.private {
-        return catalog::portray_and(old, jobs, cancel, ask);
+    match read(old, jobs, cancel, purpose, ask) {
+        Ok((portrait, asked)) => Ok((portrait, Some(asked))),
+        Err(error) if error.code().family() == Family::Signal => Err(error),
+        Err(_) => {
+            let (portrait, _) = read(old, jobs, cancel, purpose, |_, _| Ok(()))?;
+            Ok((portrait, None))
+        }
     }
-    let (snapshot, asked) = catalog::read_and(old, jobs, cancel, ask)?;
+}
+
+/// A server others use is read once more when it is dumped.
+fn read<T: Send>(
+    old: &Endpoint,
+    jobs: usize,
+    cancel: &Cancel,
+    purpose: Purpose,
+    work: impl Fn(&mut Client, &Database) -> Result<T> + Sync,
+) -> Result<(Portrait, Vec<T>)> {
+    if purpose == Purpose::Dump && old.private {
+        return catalog::portray_and(old, jobs, cancel, work);
+    }
+    let (snapshot, answers) = catalog::read_and(old, jobs, cancel, work)?;
     let sketch = None;
-    Ok((Portrait { snapshot, sketch }, asked))
+    Ok((Portrait { snapshot, sketch }, answers))
 }
 
 fn something_blocks() -> Error {

@@ -112,12 +112,13 @@ impl Restore<'_> {
 
 /// Drops these objects, and what belongs to them; never what only depends on them.
 fn drop_parts(client: &mut Client, gone: &[Part]) -> Result<()> {
-    drop_indexes(client, gone)?;
+    // A foreign key of one of these may need an index that went.
     let tables = drop_by_oid(client, "TABLE", gone.iter().filter(|part| part.is_table()))?;
     if tables != gone.iter().filter(|part| part.is_table()).count() {
         return Err(Error::new(Code::CatalogPairing, "a table is in old only")
             .fact("database", client.database()));
     }
+    drop_indexes(client, gone)?;
     // Those that a table owned went with it.
     drop_by_oid(
         client,

@@ -28,9 +28,7 @@ pub fn drift(
     server: &Endpoint,
     cancel: &Cancel,
 ) -> Result<Vec<Change>> {
-    if !is_kept(state)? {
-        return Err(not_kept(plan));
-    }
+    demand_kept(plan, state)?;
     let dumped: Fingerprint = load(state, FINGERPRINT)?;
     if dumped == *now {
         return Ok(Vec::new());
@@ -49,6 +47,7 @@ pub fn read_and_compare(
     server: &Endpoint,
     cancel: &Cancel,
 ) -> Result<(Snapshot, Vec<Change>)> {
+    demand_kept(plan, state)?;
     let snapshot = catalog::read(server, plan.jobs, cancel)?;
     let now = catalog::fingerprint(server, &snapshot.connectable(), plan.jobs, cancel)?;
     let changes = drift(plan, state, &now, server, cancel)?;
@@ -71,14 +70,21 @@ fn is_kept(state: &Area) -> Result<bool> {
 }
 
 /// An upgrade at one go looks at old once, and goes on for as long as nobody starts it.
-fn not_kept(plan: &Plan) -> Error {
-    Error::new(
+///
+/// # Errors
+///
+/// `Drift` where nothing was kept to compare a reading with, before anybody reads in vain.
+pub(super) fn demand_kept(plan: &Plan, state: &Area) -> Result<()> {
+    if is_kept(state)? {
+        return Ok(());
+    }
+    Err(Error::new(
         Code::Drift,
         "the old cluster was started after an upgrade at one go had read it, and nothing was kept \
          to tell whether its schema has changed",
     )
     .fact("data directory", plan.old.data_dir.display())
-    .remedy(Remedy::command(plan.command("prepare")))
+    .remedy(Remedy::command(plan.command("prepare"))))
 }
 
 /// The error that names what changed, if anything did.

@@ -46,6 +46,8 @@ pub enum Again {
     Databases(Renewal, usize),
     /// What all databases share is another: nothing that was restored can be kept.
     Everything,
+    /// The same, because nobody knows what it was: an upgrade at one go keeps nothing.
+    Unknown,
 }
 
 /// Which databases are not kept.
@@ -101,7 +103,11 @@ impl fmt::Display for Again {
                 renewal.restored.len(),
                 counted(*all as u64, "database")
             ),
-            Self::Everything => f.write_str("what all databases share changed since prepare"),
+            Self::Everything => f.write_str(
+                "roles, tablespaces or something else that all databases share changed since \
+                 prepare",
+            ),
+            Self::Unknown => f.write_str("nothing was kept to tell what changed"),
         }
     }
 }
@@ -130,7 +136,7 @@ impl Again {
                 };
                 format!("{}{gone}", renewal.told(*all))
             }
-            Self::Everything => "everything was prepared anew".to_owned(),
+            Self::Everything | Self::Unknown => "everything was prepared anew".to_owned(),
         }
     }
 
@@ -147,7 +153,7 @@ impl Again {
 pub fn read_again(cx: &mut Context<'_>) -> Result<Again> {
     forget(&cx.state)?;
     let Some(then) = drift::kept(&cx.state)? else {
-        return Ok(Again::Everything);
+        return Ok(Again::Unknown);
     };
     let (installation, logs) = (cx.new_installation(), cx.logs());
     let (state, jobs, cancel) = (cx.state.clone(), cx.plan.jobs, cx.cancel);

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::pg::amount::counted;
 use crate::plan::Mode;
 use crate::server::Running;
-use crate::steps::drift::{drift, drifted, is_the_cluster_prepared, read_and_compare};
+use crate::steps::drift::{demand_kept, drift, drifted, is_the_cluster_prepared, read_and_compare};
 use crate::steps::{Context, Phase, Step, large_objects};
 use crate::transfer;
 
@@ -60,6 +60,7 @@ impl Step for ReadFinalCatalog {
 /// What is read here is confirmed, or read again, when old is down. Whatever is asked after the
 /// mark was taken is covered by it.
 fn read_in_use(cx: &mut Context<'_>, running: &Running) -> Result<String> {
+    demand_kept(cx.plan, &cx.state)?;
     let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
     let server = &running.endpoint;
     let reading = catalog::read_in_use(server, PATIENCE, jobs, cancel)?;

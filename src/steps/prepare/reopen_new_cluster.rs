@@ -60,7 +60,10 @@ impl Step for ReopenNewCluster {
                 gone += drop_database(&mut client, name)?;
             }
         }
-        Ok(format!("{} of new dropped", counted(gone, "database")))
+        Ok(match gone {
+            0 => "new runs again; no database was dropped".to_owned(),
+            gone => format!("new runs again; {} dropped", counted(gone, "database")),
+        })
     }
 
     /// Everything it changed lies in new, and what it began there is discarded as a whole or
