@@ -16,7 +16,7 @@ RESTORES = ["Restoring global objects", "Restoring database schemas"]
 
 
 def said_when(bench, words, log):
-    """Runs a program; returns its lines with the moments at which each began, and the end."""
+    """Runs a program; returns what it says it does, when it began each, and the end."""
     environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
     process = subprocess.Popen([str(word) for word in words], cwd=log.parent, env=environment,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **bench.identity)
@@ -31,7 +31,8 @@ def said_when(bench, words, log):
                 text += character
     if process.wait() != 0:
         raise SystemExit("bench: pg_upgrade failed:\n" + "\n".join(line for _, line in lines))
-    return lines + [(time.monotonic(), "")]
+    # Names of databases and the like are indented, and what was done is "ok".
+    return [line for line in lines if line[1][:1].isupper()] + [(time.monotonic(), "")]
 
 
 def dump_and_restore(bench, old, new, version, directory):
