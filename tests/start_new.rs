@@ -68,7 +68,7 @@ fn new_is_started_where_that_was_asked_for() {
         case.trip.demand_standing("has been started");
         case.trip
             .run(&["rollback"])
-            .refused(4, "PGM-1204", &["a server is running in the new"]);
+            .refused(4, "PGM-2008", &["go on with the new cluster"]);
     });
 }
 
@@ -121,7 +121,7 @@ fn a_start_that_failed_after_it_began_is_not_undone() {
         demand_old_retired(&case);
         case.trip
             .run(&["rollback"])
-            .refused(4, "PGM-1204", &["a server is running in the new"]);
+            .refused(4, "PGM-2008", &["go on with the new cluster"]);
         case.trip.run(&["resume", "--start"]).demand(0);
         case.trip.demand_standing("has been started");
         demand_served(&case);
