@@ -48,7 +48,7 @@ fn neither_cluster_can_be_started_by_accident() {
         demand_refused(&case, &trip.new_starts(), "global/pg_control");
         demand_started(&trip.old_starts());
 
-        let frozen = frozen_cutover(trip, "transfer-files");
+        let frozen = trip.frozen_cutover("step_intended", "transfer-files");
         demand_refused(&case, &trip.new_starts(), "global/pg_control");
         demand_refused(&case, &trip.old_starts(), "postmaster.pid");
         demand_not_stopped(trip);
@@ -75,25 +75,6 @@ fn demand_not_stopped(trip: &Trip) {
         !stopped.status.success() && said.contains("single-user"),
         "{said}"
     );
-}
-
-/// A cutover that stands still in the middle of a step, as long as that is wanted.
-fn frozen_cutover(trip: &Trip, step: &str) -> support::trip::Underway {
-    for _ in 0..20 {
-        let mut underway = trip.begin(trip.command(&["cutover"]));
-        assert!(underway.reaches("step_intended", step));
-        underway.signal(Signal::SIGSTOP);
-        let last = trip.journal().last().unwrap()["record"].clone();
-        if last["kind"] == "step_intended" && last["step"] == step {
-            return underway;
-        }
-        // It was faster than the signal.
-        underway.signal(Signal::SIGCONT);
-        underway.wait().demand(0);
-        trip.rollback();
-        trip.prepare();
-    }
-    panic!("{step} is always over before a signal comes");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use support::application::{Application, Book};
 use support::shop::{COUNT, QUIET, Shop};
-use support::trip::finish;
+use support::trip::{ATTEMPTS, Underway, finish};
 use support::{Running, as_server_user};
 
 const MODES: [&str; 2] = ["link", "copy"];
@@ -65,6 +65,25 @@ impl<'a> Used<'a> {
         assert_eq!(self.shop.in_old(COUNT), "1000 1000", "{after}");
         self.book.demand_kept_by(&mut self.shop.session(), after);
         self.go_on();
+    }
+
+    fn prepare(&mut self) {
+        self.pause();
+        self.shop.trip.prepare();
+        self.go_on();
+    }
+
+    /// A cutover that stands still behind this line of the journal.
+    fn frozen_cutover(&mut self, kind: &str, step: &str) -> Underway {
+        for _ in 0..ATTEMPTS {
+            if let Some(underway) = self.shop.trip.freezes(kind, step) {
+                return underway;
+            }
+            self.shop.trip.rollback();
+            self.demand_served("a cutover that was too quick");
+            self.prepare();
+        }
+        panic!("what follows {kind} {step} is always over before a signal comes");
     }
 }
 
@@ -139,9 +158,7 @@ fn killed_and_rolled_back(mode: &str, moments: &[(&str, &str)]) {
         cut.kill();
         shop.trip.rollback();
         used.demand_served(&format!("killed at {kind} {step}, rolled back"));
-        used.pause();
-        shop.trip.prepare();
-        used.go_on();
+        used.prepare();
     }
 }
 
@@ -170,9 +187,7 @@ fn killed_and_resumed() {
         let mut used = Used::new(&shop);
         // After the last of them there may be nothing left to resume.
         for (kind, step) in &MOMENTS[..MOMENTS.len() - 1] {
-            let mut cut = shop.trip.begin(shop.trip.command(&["cutover"]));
-            assert!(cut.reaches(kind, step), "{step}");
-            cut.kill();
+            used.frozen_cutover(kind, step).kill();
             finish(shop.trip.command(&["resume"])).demand(0);
             used.pause();
             let new = shop.trip.new_cluster();
@@ -183,9 +198,7 @@ fn killed_and_resumed() {
                 .run(&["rollback", "--discard-new-writes"])
                 .demand(0);
             used.demand_served(&format!("killed at {kind} {step}, resumed"));
-            used.pause();
-            shop.trip.prepare();
-            used.go_on();
+            used.prepare();
         }
     });
 }

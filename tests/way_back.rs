@@ -152,9 +152,7 @@ fn killed_cutovers(mode: &str, moments: &[(&str, &str, Way)]) {
     let case = Case::new(mode);
     for (kind, step, way) in moments {
         case.trip.prepare();
-        let mut underway = case.trip.begin(case.trip.command(&["cutover"]));
-        assert!(underway.reaches(kind, step), "{step}");
-        underway.kill();
+        case.trip.frozen_cutover(kind, step).kill();
         case.trip.demand_standing("resume or roll back");
         match way {
             Way::Back => {}
@@ -289,9 +287,9 @@ fn rows_written_after_a_killed_cutover_are_noticed() {
     as_server_user("rows_written_after_a_killed_cutover_are_noticed", || {
         let case = Case::new("copy");
         case.trip.prepare();
-        let mut underway = case.trip.begin(case.trip.command(&["cutover"]));
-        assert!(underway.reaches("step_done", "verify-new-cluster"));
-        underway.kill();
+        case.trip
+            .frozen_cutover("step_done", "verify-new-cluster")
+            .kill();
         let served = write_rows(&case);
         case.trip.run(&["resume"]).refused(
             5,

@@ -15,6 +15,9 @@ use super::{Cluster, bindir, program};
 /// Longer than any step of these tests takes.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// How often a moment is tried to be met that may be over before a signal comes.
+pub const ATTEMPTS: usize = 20;
+
 const JOURNAL: &str = "journal.jsonl";
 
 /// A migration of one old cluster into one new data directory.
@@ -157,6 +160,42 @@ impl Trip {
             state: self.state(),
             before,
         }
+    }
+
+    /// A cutover that stands still behind a line of the journal, and before the next step is
+    /// done, as long as that is wanted.
+    pub fn frozen_cutover(&self, kind: &str, step: &str) -> Underway {
+        for _ in 0..ATTEMPTS {
+            if let Some(underway) = self.freezes(kind, step) {
+                return underway;
+            }
+            self.rollback();
+            self.prepare();
+        }
+        panic!("what follows {kind} {step} is always over before a signal comes");
+    }
+
+    /// The same, tried once: nothing, and a cutover that has ended, where it was quicker than
+    /// the signal.
+    pub fn freezes(&self, kind: &str, step: &str) -> Option<Underway> {
+        let mut underway = self.begin(self.command(&["cutover"]));
+        assert!(underway.reaches(kind, step), "{step}");
+        if underway.ended() {
+            underway.wait().demand(0);
+            return None;
+        }
+        underway.signal(Signal::SIGSTOP);
+        let written = underway.written();
+        let wanted =
+            |line: &Value| line["record"]["kind"] == kind && line["record"]["step"] == step;
+        let at = written.iter().position(wanted).unwrap();
+        let mut behind = written[at + 1..].iter();
+        if behind.all(|line| line["record"]["kind"] != "step_done") {
+            return Some(underway);
+        }
+        underway.signal(Signal::SIGCONT);
+        underway.wait().demand(0);
+        None
     }
 
     /// The standing, as `status --json` gives it.
@@ -307,7 +346,7 @@ impl Underway {
     fn writes(&mut self, wanted: impl Fn(&Value) -> bool) -> bool {
         let started = Instant::now();
         loop {
-            let ended = self.child.as_mut().unwrap().try_wait().unwrap().is_some();
+            let ended = self.ended();
             if self.written().iter().any(|line| wanted(&line["record"])) {
                 return true;
             }
@@ -317,6 +356,10 @@ impl Underway {
             assert!(started.elapsed() < LIMIT, "the journal does not say so");
             std::thread::sleep(Duration::from_micros(200));
         }
+    }
+
+    fn ended(&mut self) -> bool {
+        self.child.as_mut().unwrap().try_wait().unwrap().is_some()
     }
 
     /// What it has written; a new migration begins a new journal.
@@ -341,8 +384,9 @@ impl Underway {
 
     /// Kills it, as a power cut would.
     pub fn kill(mut self) {
-        self.signal(Signal::SIGKILL);
-        self.child.take().unwrap().wait().unwrap();
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     /// Waits for its end.
