@@ -84,3 +84,14 @@ def script_of(case):
     for number in range(2, case.databases + 1):
         script += f"CREATE DATABASE d_{number} TEMPLATE d_1 STRATEGY file_copy;\n"
     return script
+
+
+def grouped(results):
+    """Yields a case, a new version, pg_upgrade's runs and ours, in the order of the cases."""
+    order = list(CASES)
+    for case, new in sorted({(run["case"], run["new"]) for run in results},
+                            key=lambda key: (order.index(key[0]), key[1])):
+        runs = [run for run in results if (run["case"], run["new"]) == (case, new)]
+        peer, ours = ([run for run in runs if run["program"] == program]
+                      for program in ("pg_upgrade", "pg_migrator"))
+        yield CASES[case], new, peer, ours

@@ -5,6 +5,8 @@ import os
 import threading
 import time
 
+from bench_cases import grouped
+
 CPUS = len(os.sched_getaffinity(0))
 
 # A light load: short transactions of one session, as many in a second.
@@ -172,24 +174,21 @@ def run(bench, program, old, new, version, directory):
     return result | {"start": shortest_start(new)}
 
 
-def rows(results, cases, median, seconds, ratio):
+def rows(results, median, seconds, ratio):
     """The table, from results of this kind."""
     yield ("| old cluster | to | pg_upgrade | pg_migrator | so many times shorter "
            "| stop + start alone | times that | parts of pg_migrator's downtime "
            "| prepare, beside the load |")
     yield "|---|--:|--:|--:|--:|--:|--:|---|--:|"
-    for case, new in sorted({(run["case"], run["new"]) for run in results},
-                            key=lambda key: (list(cases).index(key[0]), key[1])):
-        runs = [run for run in results if (run["case"], run["new"]) == (case, new)]
-        ours = [run for run in runs if run["program"] == "pg_migrator"]
-        peer = median(run["seconds"] for run in runs if run["program"] == "pg_upgrade")
+    for case, new, theirs, ours in grouped(results):
+        peer = median(run["seconds"] for run in theirs)
         own = median(run["seconds"] for run in ours)
-        least = median(run["stop"] + run["start"] for run in runs)
+        least = median(run["stop"] + run["start"] for run in theirs + ours)
         names = dict.fromkeys(name for run in ours for name in run["parts"])
         medians = ((name, median(run["parts"].get(name, 0.0) for run in ours)) for name in names)
         named = ", ".join(f"{name} {part:.2f}" for name, part in medians if part >= 0.01)
         yield "| " + " | ".join([
-            cases[case].title, f"{new} ({PEER_MODE[new]})", seconds(peer), seconds(own),
+            case.title, f"{new} ({PEER_MODE[new]})", seconds(peer), seconds(own),
             ratio(peer, own), seconds(least), ratio(own, least), named,
             seconds(median(run["prepare"] for run in ours)),
         ]) + " |"

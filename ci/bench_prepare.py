@@ -4,6 +4,8 @@ import re
 import subprocess
 import time
 
+from bench_cases import grouped
+
 # As many sessions as this keep two processors busy.
 CLIENTS = 2
 # How long pgbench runs alone, before and after.
@@ -103,21 +105,18 @@ def run(bench, program, old, new, version, directory):
     return {"seconds": end - begin} | beside_an_application(bench, old, new, directory)
 
 
-def rows(results, cases, median, seconds, ratio):
+def rows(results, median, seconds, ratio):
     """The table, from results of this kind."""
     yield ("| old cluster | to | pg_upgrade's dump and restore | prepare, old idle | ratio "
            "| pgbench alone | beside prepare --nice | kept | which took |")
     yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|"
-    for case, new in sorted({(run["case"], run["new"]) for run in results},
-                            key=lambda key: (list(cases).index(key[0]), key[1])):
-        runs = [run for run in results if (run["case"], run["new"]) == (case, new)]
-        ours = [run for run in runs if run["program"] == "pg_migrator"]
-        peer = median(run["seconds"] for run in runs if run["program"] == "pg_upgrade")
+    for case, new, theirs, ours in grouped(results):
+        peer = median(run["seconds"] for run in theirs)
         own = median(run["seconds"] for run in ours)
         alone = median(run["alone"] for run in ours)
         beside = median(run["beside"] for run in ours)
         yield "| " + " | ".join([
-            cases[case].title, new, seconds(peer), seconds(own), ratio(own, peer),
+            case.title, new, seconds(peer), seconds(own), ratio(own, peer),
             f"{alone:.0f} tps", f"{beside:.0f} tps", ratio(beside, alone),
             seconds(median(run["nice"] for run in ours)),
         ]) + " |"

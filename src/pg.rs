@@ -3,6 +3,7 @@
 //! Nothing here opens a socket, starts a process or writes. `read` does input, `parse` is pure.
 
 pub mod amount;
+mod bytes;
 pub mod conf;
 pub mod control;
 pub mod datadir;

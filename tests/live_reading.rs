@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use pg_migrator::catalog::{self, Mark, Reading};
 use pg_migrator::error::Code;
-use pg_migrator::pg::MajorVersion;
-use pg_migrator::server::{Cancel, Endpoint, Side};
+use pg_migrator::server::Cancel;
 use pg_migrator::verify;
+use support::private::operators;
 use support::{Cluster, Running, as_server_user, cluster};
 
 const JOBS: usize = 2;
@@ -19,19 +19,6 @@ const PATIENT: Duration = Duration::from_secs(30);
 
 /// Nothing but what a test does writes to these.
 const QUIET: &[&str] = &["autovacuum=off", "max_prepared_transactions=5"];
-
-fn endpoint(cluster: &Cluster, major: u16) -> Endpoint {
-    Endpoint {
-        side: Side::Old,
-        major: MajorVersion(major),
-        data_dir: cluster.data.clone(),
-        host: cluster.scratch().to_owned(),
-        port: 5432,
-        user: "postgres".to_owned(),
-        log: None,
-        private: false,
-    }
-}
 
 /// A cluster of 15 with a schema.
 fn shop(options: &[&str]) -> Cluster {
@@ -48,7 +35,7 @@ fn shop(options: &[&str]) -> Cluster {
 }
 
 fn read(cluster: &Cluster, patience: Duration) -> Reading {
-    catalog::read_in_use(&endpoint(cluster, 15), patience, JOBS, &Cancel::new()).unwrap()
+    catalog::read_in_use(&operators(cluster, 15), patience, JOBS, &Cancel::new()).unwrap()
 }
 
 fn doubts(cluster: &Cluster, mark: &Mark) -> Vec<String> {
@@ -73,7 +60,7 @@ fn every_version_is_read_in_use() {
             let cluster = cluster(&format!("old-{major}"), &[]);
             let server = cluster.start_with(QUIET);
             server.sql("postgres", "CREATE TABLE here (id int)");
-            let old = endpoint(&cluster, major);
+            let old = operators(&cluster, major);
             let reading = catalog::read_in_use(&old, PATIENT, JOBS, &Cancel::new()).unwrap();
             assert!(reading.mark.open.is_empty(), "{major}");
             server.sql(
@@ -250,7 +237,7 @@ fn prepared_transactions_are_refused_and_found_when_they_come_later() {
         session
             .batch_execute("BEGIN; CREATE TABLE late (id int); PREPARE TRANSACTION 'gift'")
             .unwrap();
-        let old = endpoint(&cluster, 15);
+        let old = operators(&cluster, 15);
         let error = catalog::read_in_use(&old, Duration::ZERO, JOBS, &Cancel::new()).unwrap_err();
         assert_eq!(error.code(), Code::Blocked);
         assert!(error.facts().iter().any(|(_, text)| text.contains("gift")));

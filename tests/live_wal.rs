@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pg_migrator::catalog::{self, Mark};
-use pg_migrator::pg::{ControlFile, Lsn, MajorVersion};
-use pg_migrator::server::{Cancel, Endpoint, Side};
+use pg_migrator::pg::{ControlFile, Lsn};
+use pg_migrator::server::Cancel;
 use pg_migrator::verify::{self, Since, Wal};
+use support::private::operators;
 use support::shop::{COUNT, QUIET, Shop};
 use support::{Cluster, Running, as_server_user, cluster};
 
@@ -65,16 +66,7 @@ fn busy(major: u16, options: &[&str]) -> Cluster {
 }
 
 fn mark(cluster: &Cluster, major: u16) -> Mark {
-    let old = Endpoint {
-        side: Side::Old,
-        major: MajorVersion(major),
-        data_dir: cluster.data.clone(),
-        host: cluster.scratch().to_owned(),
-        port: 5432,
-        user: "postgres".to_owned(),
-        log: None,
-        private: false,
-    };
+    let old = operators(cluster, major);
     catalog::read_in_use(&old, PATIENT, JOBS, &Cancel::new())
         .unwrap()
         .mark

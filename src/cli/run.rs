@@ -194,11 +194,10 @@ pub fn next(command: &str, outcome: &Outcome, plan: &Plan) -> Vec<String> {
         error.code() == Code::Drift && command
     });
     let differs = outcome.error.as_ref().map(Error::code) == Some(Code::Differences);
+    let early = early(plan);
     let commands: &[&str] = match standing {
-        Standing::Preparing | Standing::Prepared | Standing::CuttingOver
-            if early(plan).is_some() =>
-        {
-            match early(plan) {
+        Standing::Preparing | Standing::Prepared | Standing::CuttingOver if early.is_some() => {
+            match early {
                 Some(true) => &[],
                 _ => &["rollback --discard-new-writes"],
             }

@@ -10,6 +10,7 @@ pub use btree::empty_btree;
 pub use checksum::checksum;
 pub use tuple::{HeapTuple, TupleHeader, heap_tuples};
 
+use super::bytes::{u16_at, u32_at};
 use super::{Lsn, Xid};
 
 /// Bytes in a page header; line pointers begin behind it.
@@ -111,16 +112,6 @@ pub fn fault(page: &[u8], block: u32, checksums: bool) -> Option<PageFault> {
         }
     }
     (!header.consistent(page.len())).then_some(PageFault::Header)
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    let field = bytes.get(at..)?.first_chunk()?;
-    Some(u16::from_ne_bytes(*field))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    let field = bytes.get(at..)?.first_chunk()?;
-    Some(u32::from_ne_bytes(*field))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::fmt;
 pub use reader::Reader;
 pub use record::{Block, Kind, Record, RelationFile};
 
+use super::bytes::{u16_at, u32_at, u64_at};
 use super::control::wal_file_name;
 use super::{ControlFile, Lsn, SystemIdentifier, Timeline};
 
@@ -161,30 +162,6 @@ impl fmt::Display for Fault {
         };
         write!(f, "at {} {what}", self.at)
     }
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes
-        .get(at..)?
-        .first_chunk()
-        .copied()
-        .map(u16::from_ne_bytes)
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes
-        .get(at..)?
-        .first_chunk()
-        .copied()
-        .map(u32::from_ne_bytes)
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes
-        .get(at..)?
-        .first_chunk()
-        .copied()
-        .map(u64::from_ne_bytes)
 }
 
 #[cfg(test)]

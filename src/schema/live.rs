@@ -61,8 +61,8 @@ impl Known {
 
 /// Dumps a server that others go on using, but for what is known.
 ///
-/// Each database is read, for the likeness too, and dumped in one exported snapshot. Afterwards all
-/// fingerprints are taken once more: `pg_dump` prints many things from the newest state of the
+/// Each database is read, for the likeness too, and dumped in one exported snapshot. Afterwards
+/// all fingerprints are taken once more: `pg_dump` prints many things from the newest state of the
 /// catalogs and not from its snapshot, so what changed meanwhile is dumped again.
 ///
 /// `pg_dump` holds a lock on every table, behind which a TRUNCATE or ALTER of the application

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::restore::Restore;
 use super::{archive, excerpt::excerpt};
 use crate::catalog::{self, Database, Inventory, Part, Parts};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Family, Result};
 use crate::pg::Oid;
 use crate::server::Client;
 use crate::server::pg_restore::{self, PgRestore};
@@ -46,9 +46,7 @@ impl Restore<'_> {
         match self.try_to_repair(database, parts) {
             Ok(None) => Ok(Repaired::Done),
             Ok(Some(reason)) => Ok(Repaired::Spoilt(reason)),
-            Err(error) if matches!(error.code(), Code::Interrupted | Code::Terminated) => {
-                Err(error)
-            }
+            Err(error) if error.code().family() == Family::Signal => Err(error),
             Err(error) => Ok(Repaired::Spoilt(error.to_string())),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -189,15 +190,15 @@ fn scan_heap(data_dir: &Path, heap: &Path) -> Result<Pages> {
             }
             Err(e) => return Err(Error::io(Code::NotReadable, "open", &path, &e)),
         };
-        scan_file(file, &path, &mut pages)?;
+        scan_file(&file, &path, &mut pages)?;
     }
     Ok(pages)
 }
 
-fn scan_file(mut file: File, path: &Path, pages: &mut Pages) -> Result<()> {
+fn scan_file(file: &File, path: &Path, pages: &mut Pages) -> Result<()> {
     let mut chunk = vec![0; CHUNK];
-    loop {
-        let filled = fill(&mut file, &mut chunk)
+    for from in (0..).step_by(CHUNK) {
+        let filled = fill(file, &mut chunk, from)
             .map_err(|e| Error::io(Code::NotReadable, "read", path, &e))?;
         for page in chunk[..filled].chunks(PAGE) {
             pages.seen += 1;
@@ -207,15 +208,17 @@ fn scan_file(mut file: File, path: &Path, pages: &mut Pages) -> Result<()> {
             }
         }
         if filled < chunk.len() {
-            return Ok(());
+            break;
         }
     }
+    Ok(())
 }
 
-fn fill(file: &mut File, chunk: &mut [u8]) -> std::io::Result<usize> {
+/// Reads from a position on; gives how much there was.
+pub(super) fn fill(file: &File, chunk: &mut [u8], from: u64) -> std::io::Result<usize> {
     let mut filled = 0;
     while filled < chunk.len() {
-        match file.read(&mut chunk[filled..]) {
+        match file.read_at(&mut chunk[filled..], from + filled as u64) {
             Ok(0) => break,
             Ok(bytes) => filled += bytes,
             Err(e) if e.kind() == ErrorKind::Interrupted => {}

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::quiet::fill;
 use crate::catalog::{Heap, Mark};
 use crate::error::Result;
 use crate::pg::amount::size;
@@ -187,7 +188,7 @@ impl Segments {
         let wanted = CHUNK.min(u64::from(self.layout.segment_size) - from);
         self.at = at;
         self.chunk.resize(wanted as usize, 0);
-        let read = read_at(&file, &mut self.chunk, from).map_err(|e| failed(&e))?;
+        let read = fill(&file, &mut self.chunk, from).map_err(|e| failed(&e))?;
         self.chunk.truncate(read);
         self.open = Some((name, file));
         Ok(())
@@ -207,20 +208,6 @@ impl Segments {
             (self.layout.written_for(&start) == Some(segment)).then_some(file)
         })
     }
-}
-
-/// Gives how much there was.
-fn read_at(file: &File, chunk: &mut [u8], from: u64) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while filled < chunk.len() {
-        match file.read_at(&mut chunk[filled..], from + filled as u64) {
-            Ok(0) => break,
-            Ok(bytes) => filled += bytes,
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(filled)
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use pg_migrator::error::Error;
-use pg_migrator::server::{Client, Installation, PostmasterSpec, Side};
+use pg_migrator::pg::MajorVersion;
+use pg_migrator::server::{Client, Endpoint, Installation, PostmasterSpec, Side};
 
 use super::{Cluster, bindir};
 
@@ -18,6 +19,20 @@ pub fn find(side: Side, name: &str) -> Installation {
 /// Where the messages of private servers of a cluster go.
 pub fn log(cluster: &Cluster) -> PathBuf {
     cluster.scratch().join("private.log")
+}
+
+/// The server of an old cluster that a test has started by itself.
+pub fn operators(cluster: &Cluster, major: u16) -> Endpoint {
+    Endpoint {
+        side: Side::Old,
+        major: MajorVersion(major),
+        data_dir: cluster.data.clone(),
+        host: cluster.scratch().to_owned(),
+        port: 5432,
+        user: "postgres".to_owned(),
+        log: None,
+        private: false,
+    }
 }
 
 /// How a private server of an old cluster is started.

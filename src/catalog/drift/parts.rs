@@ -254,13 +254,14 @@ impl Parts {
     }
 }
 
+fn tables(parts: &[Part]) -> BTreeSet<u32> {
+    let tables = parts.iter().filter(|part| part.is_table());
+    tables.map(|part| part.oid).collect()
+}
+
 /// How many there are of a kind that did not come or go with something else.
 fn alone(parts: &[Part], is: fn(&Part) -> bool) -> usize {
-    let tables: BTreeSet<u32> = parts
-        .iter()
-        .filter(|part| part.is_table())
-        .map(|part| part.oid)
-        .collect();
+    let tables = tables(parts);
     let of_one_of_them = |part: &Part| {
         part.parent
             .as_ref()
@@ -296,11 +297,7 @@ fn difference<'a>(mine: &'a [Part], theirs: &'a [Part], said: bool) -> Option<&'
 /// constraints and the like always are. Only tables have row types in all versions; what a
 /// partition has from its parent's trigger is called otherwise in each.
 fn keyed(parts: &[Part]) -> BTreeMap<Key<'_>, &Part> {
-    let tables: BTreeSet<u32> = parts
-        .iter()
-        .filter(|part| part.is_table())
-        .map(|part| part.oid)
-        .collect();
+    let tables = tables(parts);
     let types: BTreeSet<u32> = parts
         .iter()
         .filter(|part| part.is("pg_type", "row type"))

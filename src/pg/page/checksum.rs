@@ -1,6 +1,6 @@
 //! The checksum of a page: FNV-1a in 32 lanes, so that a processor can compute them at once.
 
-use super::u32_at;
+use crate::pg::bytes::u32_at;
 
 const LANES: usize = 32;
 const ROW: usize = LANES * 4;

@@ -1,7 +1,8 @@
 //! The tuples of a heap page and what their headers say about visibility.
 
-use super::{HEADER_SIZE, PageHeader, u16_at, u32_at};
+use super::{HEADER_SIZE, PageHeader};
 use crate::pg::Xid;
+use crate::pg::bytes::{u16_at, u32_at};
 
 /// Bytes in the fixed part of a tuple header.
 const TUPLE_HEADER_SIZE: usize = 23;

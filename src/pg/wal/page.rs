@@ -1,6 +1,7 @@
 //! The header of a page of WAL.
 
-use super::{FaultKind, Format, Layout, u16_at, u32_at, u64_at};
+use super::{FaultKind, Format, Layout};
+use crate::pg::bytes::{u16_at, u32_at, u64_at};
 use crate::pg::{Lsn, SystemIdentifier, Timeline};
 
 /// Bytes in the header of a page; records are aligned as it is.

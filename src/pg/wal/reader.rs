@@ -2,8 +2,9 @@
 
 use super::page::PageHeader;
 use super::record::{Block, HEADER, Header, Record, blocks};
-use super::{Fault, FaultKind, Format, Layout, u32_at};
+use super::{Fault, FaultKind, Format, Layout};
 use crate::pg::Lsn;
+use crate::pg::bytes::u32_at;
 
 /// What records are aligned by.
 const ALIGNED: u64 = 8;

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{FaultKind, Format, u16_at, u32_at, u64_at};
+use super::{FaultKind, Format};
+use crate::pg::bytes::{u16_at, u32_at, u64_at};
 use crate::pg::{Lsn, Oid, RelFileNumber};
 
 /// Bytes in the header of a record.
