@@ -63,6 +63,7 @@ fn restored(old_cluster: &Cluster, names: &[&str], version: u16) {
     PgDumpall {
         conninfo: &old_server.server_conninfo(),
         file: &globals,
+        tablespaces: true,
         lock_wait_timeout: Some(Duration::from_secs(5)),
         password: false,
         sync: false,

@@ -46,6 +46,8 @@ pub struct Dump<'a> {
     pub new: &'a Installation,
     /// Where the parts go.
     pub files: &'a DumpFiles,
+    /// Whether tablespaces are dumped, to be made where they are in old.
+    pub tablespaces: bool,
     /// Where the messages of the programs go.
     pub logs: &'a Path,
     /// How many databases are dumped at once.
@@ -54,8 +56,8 @@ pub struct Dump<'a> {
     pub cancel: &'a Cancel,
 }
 
-/// Dumps roles and tablespaces, and the schema of every database that can be connected to, of
-/// a server nobody else uses.
+/// Dumps roles, tablespaces if they are wanted, and the schema of every database that can be
+/// connected to, of a server nobody else uses.
 ///
 /// `progress` is told how many databases are done. Nothing here waits for the disk: the dump
 /// is needed only until the restore, and a crash in between begins anew.
@@ -81,11 +83,12 @@ pub fn dump(
     })
 }
 
-/// Dumps roles and tablespaces.
+/// Dumps roles and, where they are wanted, tablespaces.
 pub(super) fn dump_globals(work: &Dump<'_>, lock_wait_timeout: Option<Duration>) -> Result<()> {
     PgDumpall {
         conninfo: &work.old.conninfo("template1"),
         file: &work.files.globals(),
+        tablespaces: work.tablespaces,
         lock_wait_timeout,
         password: !work.old.private,
         sync: false,

@@ -20,7 +20,16 @@ pub enum Transactions {
     Single,
 }
 
-/// A restore that ends at the first error.
+/// What an error of one object means for the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Errors {
+    /// The restore ends.
+    End,
+    /// They are tried all the same.
+    Pass,
+}
+
+/// The restore of a dump.
 #[derive(Debug, Clone)]
 pub struct PgRestore<'a> {
     /// The dump.
@@ -42,10 +51,29 @@ pub struct PgRestore<'a> {
 }
 
 impl PgRestore<'_> {
-    /// Restores.
+    /// Restores, and ends at the first error.
     pub fn run(&self, installation: &Installation, log: &Path, cancel: &Cancel) -> Result<()> {
+        self.run_with(Errors::End, installation, log, cancel)
+    }
+
+    /// Tries every object, each in a transaction of its own, whatever becomes of the others.
+    ///
+    /// # Errors
+    ///
+    /// At the end, where any of them failed; what the server said of each is in the log.
+    pub fn try_all(&self, installation: &Installation, log: &Path, cancel: &Cancel) -> Result<()> {
+        self.run_with(Errors::Pass, installation, log, cancel)
+    }
+
+    fn run_with(
+        &self,
+        errors: Errors,
+        installation: &Installation,
+        log: &Path,
+        cancel: &Cancel,
+    ) -> Result<()> {
         Program::new(installation, "pg_restore")
-            .args(self.args(installation.version.major))
+            .args(self.args(installation.version.major, errors))
             .about("database", self.database)
             .failing_with(Code::RestoreFailed)
             .log_to(log)
@@ -53,20 +81,31 @@ impl PgRestore<'_> {
         Ok(())
     }
 
-    fn args(&self, major: MajorVersion) -> Vec<OsString> {
+    fn args(&self, major: MajorVersion, errors: Errors) -> Vec<OsString> {
         let mut args: Vec<OsString> = vec![
-            "--exit-on-error".into(),
             "--no-password".into(),
             // The log says what is being done; progress is read from it.
             "--verbose".into(),
         ];
+        if errors == Errors::End {
+            args.push("--exit-on-error".into());
+        }
         if self.clean {
             args.push("--clean".into());
+            if errors == Errors::Pass {
+                // That something is not there is then no error.
+                args.push("--if-exists".into());
+            }
         }
         if self.create {
             args.push("--create".into());
         }
-        match self.transactions {
+        // What is one transaction ends at the first error.
+        let transactions = match errors {
+            Errors::End => self.transactions,
+            Errors::Pass => Transactions::Each,
+        };
+        match transactions {
             Transactions::Of(objects) if major >= MajorVersion(17) => {
                 args.push(format!("--transaction-size={objects}").into());
             }
@@ -105,7 +144,7 @@ mod tests {
     use super::*;
 
     fn words(restore: &PgRestore<'_>, major: u16) -> String {
-        let args = restore.args(MajorVersion(major)).into_iter();
+        let args = restore.args(MajorVersion(major), Errors::End).into_iter();
         let words: Vec<_> = args.map(|word| word.into_string().unwrap()).collect();
         words.join(" ")
     }
@@ -122,7 +161,7 @@ mod tests {
             transactions: Transactions::Of(500),
             jobs: 1,
         };
-        let head = "--exit-on-error --no-password --verbose --clean --create";
+        let head = "--no-password --verbose --exit-on-error --clean --create";
         let tail = "--dbname=dbname='template1' /state/1.dump";
         assert_eq!(
             words(&restore, 17),
@@ -133,6 +172,12 @@ mod tests {
         assert_eq!(
             words(&restore, 16),
             format!("{head} --single-transaction {tail}")
+        );
+        let all = restore.args(MajorVersion(17), Errors::Pass).into_iter();
+        let all: Vec<_> = all.map(|word| word.into_string().unwrap()).collect();
+        assert_eq!(
+            all.join(" "),
+            format!("--no-password --verbose --clean --if-exists --create {tail}")
         );
     }
 
@@ -150,7 +195,7 @@ mod tests {
         };
         assert_eq!(
             words(&restore, 17),
-            "--exit-on-error --no-password --verbose --jobs=2 --use-list=/state/1.list --dbname=dbname='a' /state/1.dump"
+            "--no-password --verbose --exit-on-error --jobs=2 --use-list=/state/1.list --dbname=dbname='a' /state/1.dump"
         );
     }
 }

@@ -17,7 +17,7 @@ pub enum Script<'a> {
     Command(&'a str),
 }
 
-/// A run of psql that reads no settings of a user and ends at the first error.
+/// A run of psql that reads no settings of a user.
 #[derive(Debug, Clone)]
 pub struct Psql<'a> {
     /// Where to connect, with the database.
@@ -29,23 +29,44 @@ pub struct Psql<'a> {
 }
 
 impl Psql<'_> {
-    /// Runs the script; rows are printed unaligned, without headers.
+    /// Runs the script to its end or to the first error; rows are printed unaligned, without
+    /// headers.
     pub fn run(&self, installation: &Installation, log: &Path, cancel: &Cancel) -> Result<Output> {
+        self.run_with(true, installation, log, cancel)
+    }
+
+    /// Runs every statement, whatever becomes of the others; what failed is in the log alone.
+    pub fn try_all(
+        &self,
+        installation: &Installation,
+        log: &Path,
+        cancel: &Cancel,
+    ) -> Result<Output> {
+        self.run_with(false, installation, log, cancel)
+    }
+
+    fn run_with(
+        &self,
+        stops: bool,
+        installation: &Installation,
+        log: &Path,
+        cancel: &Cancel,
+    ) -> Result<Output> {
         Program::new(installation, "psql")
-            .args(self.args())
+            .args(self.args(stops))
             .failing_with(self.failure)
             .log_to(log)
             .run(cancel)
     }
 
-    fn args(&self) -> Vec<OsString> {
+    fn args(&self, stops: bool) -> Vec<OsString> {
         let mut args: Vec<OsString> = vec![
             "--no-psqlrc".into(),
             "--quiet".into(),
             "--no-align".into(),
             "--tuples-only".into(),
             "--no-password".into(),
-            "--set=ON_ERROR_STOP=1".into(),
+            format!("--set=ON_ERROR_STOP={}", u8::from(stops)).into(),
             format!("--dbname={}", self.conninfo).into(),
         ];
         args.push(match self.script {
@@ -67,14 +88,16 @@ mod tests {
             script: Script::File(Path::new("/state/globals.sql")),
             failure: Code::RestoreFailed,
         };
-        let words: Vec<_> = psql.args();
+        let words: Vec<_> = psql.args(true);
         assert_eq!(words[0], "--no-psqlrc");
+        assert_eq!(words[5], "--set=ON_ERROR_STOP=1");
+        assert_eq!(psql.args(false)[5], "--set=ON_ERROR_STOP=0");
         assert_eq!(words[6], "--dbname=dbname='-x'");
         assert_eq!(words[7], "--file=/state/globals.sql");
         let psql = Psql {
             script: Script::Command("SELECT 1"),
             ..psql
         };
-        assert_eq!(psql.args()[7], "--command=SELECT 1");
+        assert_eq!(psql.args(true)[7], "--command=SELECT 1");
     }
 }

@@ -165,6 +165,7 @@ pub fn read_again(cx: &mut Context<'_>) -> Result<Again> {
         old: cx.old_server()?,
         new: &installation,
         files: &files,
+        tablespaces: true,
         logs: &logs,
         jobs,
         cancel,

@@ -49,6 +49,7 @@ impl Step for DumpOldSchema {
             old: cx.old_server()?,
             new: &installation,
             files: &files,
+            tablespaces: true,
             logs: &logs,
             jobs,
             cancel,
