@@ -1,17 +1,19 @@
-//! The restore of globals and schemas into the private new server.
+//! The restore of schemas into the private new server.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::archive;
 use super::dump::DumpFiles;
+use super::failure::Unrestored;
 use super::schedule::{self, Stage};
 use super::watch;
 use crate::catalog::{Database, Snapshot};
 use crate::disk::Area;
 use crate::error::{Code, Error, Result};
 use crate::server::pg_restore::{self, PgRestore, Transactions};
-use crate::server::psql::Script;
-use crate::server::{Cancel, Endpoint, Installation, Psql};
+use crate::server::{Cancel, Endpoint, Installation};
 use crate::work::each;
 
 /// Entries of one transaction; each holds the locks of its objects until it ends.
@@ -20,23 +22,6 @@ const ENTRIES_PER_TRANSACTION: u32 = 1000;
 const LARGE_OBJECTS_PER_ENTRY: usize = 10;
 /// From so many entries on, one database is restored over several sessions.
 const WORTH_SPREADING: usize = 1500;
-
-/// Restores roles and tablespaces.
-pub fn restore_globals(
-    new: &Endpoint,
-    installation: &Installation,
-    files: &DumpFiles,
-    logs: &Path,
-    cancel: &Cancel,
-) -> Result<()> {
-    Psql {
-        conninfo: &new.conninfo("template1"),
-        script: Script::File(&files.globals()),
-        failure: Code::RestoreFailed,
-    }
-    .run(installation, &logs.join("restore-globals.log"), cancel)?;
-    Ok(())
-}
 
 /// The restore of every database.
 pub struct Restore<'a> {
@@ -64,13 +49,46 @@ impl Restore<'_> {
     /// `template1` is dropped and made anew, alone and first; so is `postgres`. A `postgres`
     /// that old does not have is dropped. `progress` is told how many objects
     /// are made, of about how many.
-    pub fn run(&self, old: &Snapshot, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<()> {
-        let databases: Vec<&Database> = old
-            .databases
-            .iter()
+    ///
+    /// # Errors
+    ///
+    /// Where new does not take an object, every object that it does not take: what was not
+    /// restored is then tried once more, object by object, and `note` is told so. Nothing of
+    /// use is left in new.
+    pub fn run(
+        &self,
+        old: &Snapshot,
+        progress: &(dyn Fn(u64, u64) + Sync),
+        note: &dyn Fn(&str),
+    ) -> Result<(), Unrestored> {
+        let done = Mutex::new(BTreeSet::new());
+        let restored = self.restore_all(old, progress, &done);
+        let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        restored.map_err(|error| self.explained(error, old, &done, note))
+    }
+
+    /// The databases of old that are to be restored.
+    pub(super) fn wanted<'d>(&self, old: &'d Snapshot) -> Vec<&'d Database> {
+        let databases = old.databases.iter();
+        databases
             .filter(|database| database.connectable())
             .filter(|database| self.only.is_none_or(|only| only.contains(&database.name)))
-            .collect();
+            .collect()
+    }
+
+    fn restore_all(
+        &self,
+        old: &Snapshot,
+        progress: &(dyn Fn(u64, u64) + Sync),
+        done: &Mutex<BTreeSet<String>>,
+    ) -> Result<()> {
+        let databases = self.wanted(old);
+        let restore = |plan: &DatabasePlan<'_>| -> Result<()> {
+            self.restore(plan)?;
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            done.insert(plan.database.name.clone());
+            Ok(())
+        };
         let plans = self.plans(&databases)?;
         let total: u64 = plans.iter().map(|plan| plan.entries).sum();
         let (first, others): (Vec<_>, Vec<_>) = plans
@@ -83,9 +101,9 @@ impl Restore<'_> {
             &|lines| progress(lines.min(total), total),
             || {
                 for plan in first.into_iter().chain(large) {
-                    self.restore(plan)?;
+                    restore(plan)?;
                 }
-                each(self.jobs, &small, self.cancel, |plan| self.restore(plan))
+                each(self.jobs, &small, self.cancel, |plan| restore(plan))
             },
         )?;
         if old.database("postgres").is_none() {
@@ -250,7 +268,7 @@ struct DatabasePlan<'d> {
 }
 
 /// Where to connect while the database is dropped and made.
-fn maintenance(database: &Database) -> &'static str {
+pub(super) fn maintenance(database: &Database) -> &'static str {
     if database.name == "template1" {
         "postgres"
     } else {

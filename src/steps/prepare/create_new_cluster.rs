@@ -2,13 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::catalog::{LocaleProvider as CatalogProvider, TemplateSettings};
+use crate::catalog::TemplateSettings;
 use crate::disk::Area;
 use crate::error::{Code, Error, Result};
 use crate::pg::ControlFile;
 use crate::plan::Origin;
-use crate::server::Initdb;
-use crate::server::initdb::LocaleProvider;
+use crate::schema;
 use crate::steps::context::{CONTROL, Context, NEW_CONTROL};
 use crate::steps::{Phase, Step};
 
@@ -87,56 +86,16 @@ fn make(cx: &Context<'_>) -> Result<()> {
     let new = cx.new_area()?;
     // What an interrupted initdb left behind.
     empty_if_there(&new)?;
-    let template = &cx.plan.template;
-    Initdb {
-        data_dir: &cx.plan.new.data_dir,
-        wal_dir: None,
-        user: &cx.plan.install_user,
-        encoding: &template.encoding,
-        provider: provider(template)?,
-        collate: &template.collate,
-        ctype: &template.ctype,
-        lc_messages: &template.lc_messages,
-        lc_monetary: &template.lc_monetary,
-        lc_numeric: &template.lc_numeric,
-        lc_time: &template.lc_time,
-        text_search_config: built_in(&template.default_text_search_config),
-        data_checksums: template.data_checksums,
-        wal_segment_size: template.wal_segment_size,
-        group_access: template.group_access,
-        auth_local: "peer",
-        auth_host: "scram-sha-256",
-        sync: false,
-    }
+    schema::like_old(
+        &cx.plan.template,
+        &cx.plan.install_user,
+        &cx.plan.new.data_dir,
+    )?
     .run(
         &cx.new_installation(),
         &cx.logs().join("initdb.log"),
         cx.cancel,
     )
-}
-
-/// The name initdb is given: it puts `pg_catalog.` before it, and knows no configuration of a user.
-fn built_in(text_search_config: &str) -> Option<&str> {
-    text_search_config.strip_prefix("pg_catalog.")
-}
-
-fn provider(template: &TemplateSettings) -> Result<LocaleProvider> {
-    let locale = || {
-        template.locale.clone().ok_or_else(|| {
-            Error::new(
-                Code::InitdbFailed,
-                "template0 of the old cluster has no locale",
-            )
-        })
-    };
-    Ok(match template.provider {
-        CatalogProvider::Libc => LocaleProvider::Libc,
-        CatalogProvider::Icu => LocaleProvider::Icu {
-            locale: locale()?,
-            rules: template.icu_rules.clone(),
-        },
-        CatalogProvider::Builtin => LocaleProvider::Builtin { locale: locale()? },
-    })
 }
 
 /// The formats initdb and the build decide must be the same, or no file of old fits into new.
@@ -214,15 +173,4 @@ fn copy_tree(from: &std::path::Path, area: &Area, to: &str) -> Result<()> {
         }
     }
     area.sync_tree(to, 2)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::built_in;
-
-    #[test]
-    fn only_built_in_configurations_are_given_to_initdb_and_without_their_schema() {
-        assert_eq!(built_in("pg_catalog.english"), Some("english"));
-        assert_eq!(built_in("public.own"), None);
-    }
 }

@@ -47,9 +47,10 @@ impl Step for RestoreGlobals {
 
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
         let (installation, files, logs) = (cx.new_installation(), cx.dump_files(), cx.logs());
-        let cancel = cx.cancel;
+        let (cancel, sink) = (cx.cancel, cx.sink);
         let server = cx.new_server(false)?;
-        schema::restore_globals(server, &installation, &files, &logs, cancel)?;
+        schema::restore_globals(server, &installation, &files, &logs, cancel)
+            .map_err(|unrestored| unrestored.tell(sink))?;
         let everybody: Vec<String> = cx.load(EVERYBODY)?;
         for refused in schema::set_for_everybody(cx.new_server(false)?, &everybody)? {
             cx.warn(format!(

@@ -8,6 +8,7 @@ use super::reopen_new_cluster::drop_database;
 use crate::catalog::{Database, Parts, RelKind, Snapshot};
 use crate::disk::Area;
 use crate::error::{Code, Error, Result};
+use crate::event::{EventKind, Level};
 use crate::pg::amount::counted;
 use crate::pg::page;
 use crate::schema::{Repaired, Restore};
@@ -67,8 +68,17 @@ impl Step for RestoreSchemas {
 
 /// Restores every database, or those that are named.
 fn restore(cx: &mut Context<'_>, snapshot: &Snapshot, only: Option<&[String]>) -> Result<()> {
-    let progress = cx.progress(NAME, "objects");
-    with_restore(cx, only, |restore| restore.run(snapshot, &progress))
+    let (progress, sink) = (cx.progress(NAME, "objects"), cx.sink);
+    let note = |text: &str| {
+        sink.emit(EventKind::Message {
+            level: Level::Note,
+            text: text.to_owned(),
+        });
+    };
+    with_restore(cx, only, |restore| {
+        let restored = restore.run(snapshot, &progress, &note);
+        restored.map_err(|unrestored| unrestored.tell(sink))
+    })
 }
 
 fn with_restore<T>(
