@@ -3,14 +3,16 @@
 //! A check says what it looks for, why that matters and what to do about it. [`run`] makes all
 //! that apply to a pair of versions and stops at no finding: the operator learns everything at
 //! once. What only the new version can answer is tried in a throw-away cluster of it, which is
-//! made when the first such question comes up. The examples in the files are carried out by the
-//! tests on real servers, remedies included.
+//! made when the first such question comes up. A [`Rehearsal`] has a cluster of its own, in which
+//! it restores the whole schema. The examples in the files are carried out by the tests on real
+//! servers, remedies included.
 
 mod check;
 mod file;
 mod lock_table;
 mod probe;
 mod range;
+mod rehearsal;
 mod report;
 mod run;
 mod template;
@@ -21,6 +23,7 @@ pub use file::{Example, Statement, all, parse};
 pub use lock_table::lock_table;
 pub use probe::Probe;
 pub use range::VersionRange;
+pub use rehearsal::{EXPLANATION, REHEARSAL, Rehearsal, Rehearsed, Watcher};
 pub use report::{Finding, Report};
 pub use run::{Applicable, Asked, Subject, run};
 pub use template::Template;

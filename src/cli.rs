@@ -9,6 +9,7 @@ mod finalize;
 mod log;
 mod migration;
 mod prepare;
+mod rehearsal;
 mod resume;
 mod rollback;
 mod run;

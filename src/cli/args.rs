@@ -50,7 +50,7 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Verify that an upgrade would succeed; changes nothing
-    Check(Clusters),
+    Check(Check),
     /// Build the new cluster beside the old one; no downtime
     ///
     /// Where that was done and the schema of old has changed since, prepare -D NEWDATADIR does
@@ -144,6 +144,16 @@ pub struct Clusters {
     #[arg(short = 'P', long, env = "PGPORTNEW", default_value_t = DEFAULT_PORT, value_name = "PORT",
           help_heading = WORK)]
     pub new_port: u16,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Clone, Args)]
+pub struct Check {
+    /// Also dump the schema and restore it in a throw-away new cluster: names all that fails
+    #[arg(long)]
+    pub rehearse: bool,
+    #[command(flatten)]
+    pub clusters: Clusters,
 }
 
 /// Words of one option, split as a shell splits them: what pg_upgrade's users have in their hands.

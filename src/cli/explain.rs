@@ -39,6 +39,9 @@ fn text(name: &str) -> Result<String> {
     if let Some(code) = Code::parse(name) {
         return Ok(render::explain(code));
     }
+    if name == checks::REHEARSAL {
+        return Ok(checks::EXPLANATION.to_owned());
+    }
     let checks = checks::all()?;
     match checks.iter().find(|check| check.id == name) {
         Some(check) => Ok(check.explanation()),

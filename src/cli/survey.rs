@@ -4,16 +4,19 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::args::{Clusters, Global, words};
+use super::rehearsal::rehearse;
 use super::run::Run;
 use crate::catalog::{self, Database, Portrait, Sketch, Snapshot};
-use crate::checks::{self, NewVersion, Subject, Trials};
+use crate::checks::{self, NewVersion, Rehearsal, Subject, Trials};
 use crate::disk::Lock;
 use crate::error::{Code, Error, Family, Remedy, Result};
 use crate::event::{ClusterFacts, EventKind, Found, Severity, Sink};
 use crate::pg::DataDir;
 use crate::pg::amount::{counted, size};
 use crate::plan::{Plan, locks_per_transaction};
-use crate::server::{Client, Endpoint, Postmaster, PostmasterSpec, privileges, stop_leftover};
+use crate::server::{
+    Background, Client, Endpoint, Postmaster, PostmasterSpec, privileges, stop_leftover,
+};
 use crate::survey::{Request, Surveyed, space_problems, survey as look};
 use crate::work::Cancel;
 
@@ -25,6 +28,8 @@ const LEFTOVER_LIMIT: std::time::Duration = std::time::Duration::from_secs(600);
 pub enum Purpose {
     /// To say whether an upgrade would succeed.
     Check,
+    /// The same, after its schema was restored where nothing depends on it.
+    Rehearsal,
     /// To be dumped next.
     Dump,
     /// To be dumped and cut over at one go: a later state of old will not be looked at.
@@ -141,12 +146,13 @@ fn examine(
     let old: &Endpoint = serving
         .or(private.as_deref())
         .ok_or_else(|| Error::new(Code::Internal, "nothing serves the old cluster"))?;
-    let new = Trials::new(NewVersion {
+    let version = NewVersion {
         installation: surveyed.new_installation.clone(),
         options: words(&arguments.new_options),
         socket_parent: arguments.socketdir.clone(),
         logs: logs.to_owned(),
-    });
+    };
+    let new = Trials::new(version.clone());
     let all = checks::all()?;
     let (old_major, new_major) = (surveyed.old.major, surveyed.new_installation.version.major);
     let checks = checks::Applicable::new(&all, old_major, new_major);
@@ -185,9 +191,27 @@ fn examine(
     let blocked = (!problems.is_empty()).then(|| one_error(run, problems));
     let report = ask(Some(&snapshot), asked)?;
     if let Some(error) = blocked {
-        return Err(error);
+        return Err(match purpose {
+            Purpose::Rehearsal => error.fact("rehearsal", "not made before this is put right"),
+            Purpose::Check | Purpose::Dump | Purpose::Upgrade => error,
+        });
     }
-    if report.blocks() {
+    let rehearsal = Rehearsal {
+        old,
+        snapshot: &snapshot,
+        new: &version,
+        locks,
+        jobs: jobs(arguments),
+        cancel: &run.cancel,
+    };
+    let passed = match purpose {
+        Purpose::Rehearsal => {
+            let _background = arguments.nice.then(Background::begin);
+            rehearse(run, &rehearsal)?
+        }
+        Purpose::Check | Purpose::Dump | Purpose::Upgrade => true,
+    };
+    if report.blocks() || !passed {
         return Err(something_blocks());
     }
     Ok(Examined {

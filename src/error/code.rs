@@ -191,7 +191,7 @@ codes! {
     4001 DumpFailed Work "the schema of the old cluster could not be dumped"
         "pg_dump or pg_dumpall of the new installation failed on the old cluster. Its messages are in the facts."
     4002 RestoreFailed Work "the schema could not be restored in the new cluster"
-        "An object of the old cluster cannot be created by the new version. The server's message is in the facts; change or drop the object in the old cluster and prepare again."
+        "An object of the old cluster cannot be created by the new version. Each one that fails is a finding with the server's message; change or drop it in the old cluster and prepare again. check --rehearse finds the same without building anything."
     4003 InitdbFailed Work "the new cluster could not be created"
         "initdb of the new installation failed. Often a locale of the old cluster does not exist on this machine, or the new installation was built without ICU."
     4004 CatalogPairing Work "old and new do not hold the same relations"

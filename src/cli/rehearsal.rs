@@ -1,0 +1,79 @@
+//! `check --rehearse`: the rehearsal, told as a step and its findings.
+
+use std::time::Instant;
+
+use super::run::Run;
+use crate::checks::{REHEARSAL, Rehearsal, Watcher};
+use crate::error::{Error, Family, Result};
+use crate::event::{EventKind, Found, Level, Severity, Sink};
+
+/// Its name among the steps.
+const STEP: &str = "rehearse-restore";
+
+/// Rehearses, and says whether new takes everything; a rehearsal that could not be made counts
+/// as one that found something.
+///
+/// # Errors
+///
+/// Only where somebody asked to stop.
+pub fn rehearse(run: &Run, rehearsal: &Rehearsal<'_>) -> Result<bool> {
+    let started = Instant::now();
+    let step = STEP.to_owned();
+    run.stream
+        .emit(EventKind::StepStarted { step: step.clone() });
+    match rehearsal.run(&Told(run)) {
+        Ok(rehearsed) => {
+            run.stream.emit(EventKind::StepFinished {
+                step,
+                detail: rehearsed.to_string(),
+                seconds: started.elapsed().as_secs_f64(),
+            });
+            let passed = rehearsed.passed();
+            for found in rehearsed.found {
+                run.stream.emit(EventKind::Finding(found));
+            }
+            Ok(passed)
+        }
+        Err(error) => {
+            run.stream.emit(EventKind::StepFailed { step });
+            if error.code().family() == Family::Signal {
+                return Err(error);
+            }
+            // The logs go with the check.
+            run.stream
+                .emit(EventKind::Finding(not_made(&error.without_fact("log"))));
+            Ok(false)
+        }
+    }
+}
+
+fn not_made(error: &Error) -> Found {
+    Found {
+        check: REHEARSAL.to_owned(),
+        severity: Severity::Blocker,
+        database: None,
+        sentence: format!("the rehearsal could not be made: {error}"),
+        facts: error.facts().to_vec(),
+        remedy: error.remedy_text().cloned(),
+    }
+}
+
+struct Told<'a>(&'a Run);
+
+impl Watcher for Told<'_> {
+    fn progress(&self, unit: &'static str, done: u64, total: u64) {
+        self.0.stream.emit(EventKind::Progress {
+            step: STEP.to_owned(),
+            unit: unit.to_owned(),
+            done,
+            total: Some(total),
+        });
+    }
+
+    fn note(&self, text: &str) {
+        self.0.stream.emit(EventKind::Message {
+            level: Level::Note,
+            text: text.to_owned(),
+        });
+    }
+}
