@@ -198,19 +198,22 @@ fn settings_of_roles_and_operators_of_an_older_version_are_tried() {
                 "CREATE VIEW with_oids AS SELECT relhasoids FROM pg_class",
             );
             let ran = stage.rehearse(&["--json"]);
-            server.stop();
             ran.demand(3);
+            let roles = [
+                (
+                    None,
+                    "ALTER ROLE \"reader\" SET \"operator_precedence_warning\"",
+                ),
+                (
+                    None,
+                    "ALTER ROLE \"later\" SET \"vacuum_cleanup_index_scale_factor\"",
+                ),
+            ];
             demand_found(
                 &found(&ran.stdout, "blocker"),
                 &[
-                    (
-                        None,
-                        "ALTER ROLE \"reader\" SET \"operator_precedence_warning\"",
-                    ),
-                    (
-                        None,
-                        "ALTER ROLE \"later\" SET \"vacuum_cleanup_index_scale_factor\"",
-                    ),
+                    roles[0],
+                    roles[1],
                     (
                         Some("postgres"),
                         "OPERATOR !- in schema public: operator right argument",
@@ -220,6 +223,12 @@ fn settings_of_roles_and_operators_of_an_older_version_are_tried() {
             );
             assert!(found(&ran.stdout, "notice").is_empty(), "{}", ran.stdout);
             assert!(!ran.stdout.contains("md5"), "{}", ran.stdout);
+
+            server.sql("postgres", "DROP OPERATOR !- (int, NONE)");
+            let ran = stage.trip.run_first(&["prepare", "--json"]);
+            ran.demand(5);
+            demand_found(&found(&ran.stdout, "blocker"), &roles);
+            server.stop();
         },
     );
 }

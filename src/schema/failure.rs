@@ -242,10 +242,11 @@ fn schema<'t>(listed: &'t str, printed: &str) -> Option<&'t str> {
         .map(|at| &listed[at + 1..at + more])
 }
 
-/// The statement without what gives its object the OIDs of old.
+/// The statement without what gives its object the OIDs and horizons of old.
 fn excerpt(statement: &str) -> String {
     let own = statement
         .lines()
+        .take_while(|line| !line.starts_with("UPDATE pg_catalog."))
         .filter(|line| !line.starts_with("--") && !line.contains("pg_catalog.binary_upgrade_"));
     beginning(&own.collect::<Vec<_>>().join("\n"), STATEMENT_SHOWN)
 }
@@ -378,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn no_statement_shows_a_hash_or_the_oids_of_old() {
+    fn no_statement_shows_a_hash_or_what_is_numbered_as_in_old() {
         let hashed = "ALTER ROLE \"a\" WITH LOGIN PASSWORD 'SCRAM-SHA-256$4096:x';";
         let failure = Failure::of_globals(Complaint {
             statement: hashed.to_owned(),
@@ -387,7 +388,8 @@ mod tests {
         assert_eq!(failure.statement, "ALTER ROLE \"a\" WITH LOGIN");
         let statement = "\n-- For binary upgrade, must preserve pg_type oid\n\
             SELECT pg_catalog.binary_upgrade_set_next_pg_type_oid('1'::pg_catalog.oid);\n\n\
-            CREATE VIEW \"v\" AS\n  SELECT 1;\n\n";
+            CREATE VIEW \"v\" AS\n  SELECT 1;\n\n\
+            UPDATE pg_catalog.pg_class\nSET relfrozenxid = '731';\n";
         assert_eq!(excerpt(statement), "CREATE VIEW \"v\" AS SELECT 1;");
     }
 }
