@@ -87,9 +87,12 @@ impl Installation {
         for name in side.programs() {
             match version_of(&bindir.join(name)) {
                 Ok(version) => versions.push((*name, version)),
+                Err(error) if error.code() == Code::OtherMake => problems.push(error),
                 Err(error) => problems.push(for_side(error, side)),
             }
         }
+        // That they are of another make is true of all of them and worth one sentence.
+        problems.dedup_by(|a, b| a.code() == Code::OtherMake && b.code() == Code::OtherMake);
         let reference = versions.first().cloned();
         if let Some((first, expected)) = &reference {
             let others = versions.iter().filter(|(_, v)| v.major != expected.major);
@@ -147,7 +150,10 @@ fn version_of(program: &Path) -> Result<Version> {
         return Err(error.fact("output", said.trim()));
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    if !text.contains("PostgreSQL") && !text.contains("EnterpriseDB") {
+    if text.contains("(EnterpriseDB)") {
+        return Err(other_make(program, text.trim()));
+    }
+    if !text.contains("PostgreSQL") {
         return Err(missing(program, "is not a program of PostgreSQL").fact("output", text.trim()));
     }
     Version::parse(&text)
@@ -159,6 +165,21 @@ fn missing(program: &Path, what: &str) -> Error {
         Code::ProgramMissing,
         format!("{} {what}", program.display()),
     )
+}
+
+fn other_make(program: &Path, says: &str) -> Error {
+    Error::new(
+        Code::OtherMake,
+        format!(
+            "{} is of EnterpriseDB's Advanced Server, not of PostgreSQL",
+            program.display()
+        ),
+    )
+    .fact("output", says)
+    .remedy(Remedy::manual(
+        "upgrade it with its maker's own pg_upgrade; a cluster of PostgreSQL needs the programs \
+         of PostgreSQL",
+    ))
 }
 
 fn mixed(program: &Path, version: &Version, first: &str, expected: &Version) -> Error {
@@ -238,6 +259,28 @@ mod tests {
         assert!(has("psql is not a program of PostgreSQL"));
         assert!(has("pg_ctl is not a regular file"));
         assert!(problems.iter().all(|e| e.remedy_text().is_some()));
+    }
+
+    #[test]
+    fn programs_of_another_make_are_one_problem() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in Side::New.programs() {
+            fake(dir.path(), name, "(EnterpriseDB) 17.2.0", 0o755);
+        }
+        for side in [Side::Old, Side::New] {
+            let problems = Installation::find(side, dir.path()).unwrap_err();
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert_eq!(problems[0].code(), Code::OtherMake);
+            assert!(
+                problems[0]
+                    .message()
+                    .contains("postgres is of EnterpriseDB")
+            );
+        }
+        fake(dir.path(), "postgres", "(PostgreSQL) 17.2", 0o755);
+        let problems = Installation::find(Side::Old, dir.path()).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].message().contains("pg_ctl"));
     }
 
     #[test]
