@@ -54,10 +54,14 @@ impl Bench {
             ("autovacuum", "off"),
             ("wal_level", "logical"),
             ("max_prepared_transactions", "5"),
+            ("archive_mode", "on"),
             ("shared_buffers", "16MB"),
         ] {
             spec.set(name, value);
         }
+        // Where somebody archives there is a sign of a backup; examples may change a setting in a file.
+        let settings = cluster.data.join("postgresql.auto.conf");
+        std::fs::write(settings, "archive_command = 'true'\n").unwrap();
         let cancel = Cancel::new();
         let server = Some(Postmaster::start(&spec, &cancel).unwrap());
         let bench = Self {
@@ -89,19 +93,25 @@ impl Bench {
     }
 
     fn execute(&self, database: &str, sql: &str) -> Result<(), String> {
+        self.executed(database, sql).map(drop)
+    }
+
+    /// The session in which something was done.
+    fn executed(&self, database: &str, sql: &str) -> Result<Client, String> {
         let failed = |error: postgres::Error| {
             let reason = error
                 .as_db_error()
                 .map_or(error.to_string(), ToString::to_string);
             format!("{reason}\n  in {database}: {sql}")
         };
-        self.session(database).batch_execute(sql).map_err(failed)
+        let mut session = self.session(database);
+        session.batch_execute(sql).map_err(failed)?;
+        Ok(session)
     }
 
     fn execute_all(&self, statements: &[Statement]) -> Result<(), String> {
         for statement in statements {
-            let database = statement.database.as_deref().unwrap_or(SCRATCH);
-            self.execute(database, &statement.sql)?;
+            self.execute(place(statement), &statement.sql)?;
         }
         Ok(())
     }
@@ -155,7 +165,11 @@ impl Bench {
         if let Some(user) = &example.user {
             self.restart_as(user);
         }
+        let others = example.sessions.iter();
+        let others = others.map(|begun| self.executed(place(begun), &begun.sql));
+        let others: Vec<Client> = others.collect::<Result<_, _>>()?;
         let outcome = self.find_and_remedy(check, example);
+        drop(others);
         if example.user.is_some() {
             self.restart_as(INSTALL_USER);
         }
@@ -192,6 +206,10 @@ impl Bench {
         }
         compare("found in a cluster without objects of users", &report, &[])
     }
+}
+
+fn place(statement: &Statement) -> &str {
+    statement.database.as_deref().unwrap_or(SCRATCH)
 }
 
 fn compare(what: &str, report: &Report, expected: &[String]) -> Result<(), String> {

@@ -24,6 +24,9 @@ pub struct Example {
     /// What is done before the check is made.
     #[serde(deserialize_with = "statements")]
     pub setup: Vec<Statement>,
+    /// What is then done in sessions of others, one each, which stay open until the example ends.
+    #[serde(default, deserialize_with = "statements")]
+    pub sessions: Vec<Statement>,
     /// The sentences the check must then find, in order; `*` stands for any text.
     pub finds: Vec<String>,
     /// Those of `finds` that the remedies leave, because a person must act.
