@@ -21,4 +21,4 @@ pub use datadir::{DataDir, TablespaceLink};
 pub use id::{FullXid, Lsn, MultiXid, Oid, RelFileNumber, SystemIdentifier, Timeline, Xid};
 pub use postmaster::{PostmasterOpts, PostmasterPid};
 pub use relfile::{Fork, RelFile};
-pub use version::{MajorVersion, Version};
+pub use version::{MajorVersion, Version, release_round};

@@ -55,6 +55,8 @@ fn an_option_that_is_newer_than_new_is_found_before_the_restore_fails() {
             let checked = trip.run_first(&["check", "--json"]);
             let remedies = remedies(&checked.stdout, "unknown-storage-options");
             assert_eq!(remedies.len(), 1, "{}", checked.stdout);
+            let sentence = "the new version, 17.10, was released before the old one, 15.";
+            assert!(checked.stdout.contains(sentence), "{}", checked.stdout);
             let server = old.start();
             for (database, sql) in &remedies {
                 server.sql(database, sql);

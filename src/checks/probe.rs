@@ -4,10 +4,13 @@ use std::path::Path;
 
 use super::run::Subject;
 use crate::error::{Code, Error, Result};
+use crate::pg::{MajorVersion, release_round};
 
 /// A function of this program that looks for findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probe {
+    /// A new version that came out before the minor release of old.
+    OlderMinorRelease,
     /// Tablespaces whose real place is below the old data directory.
     TablespacesInsideDataDirectory,
 }
@@ -19,6 +22,7 @@ impl Probe {
     /// The probe of this name.
     pub fn named(name: &str) -> Option<Self> {
         match name {
+            "older-minor-release" => Some(Self::OlderMinorRelease),
             "tablespaces-inside-data-directory" => Some(Self::TablespacesInsideDataDirectory),
             _ => None,
         }
@@ -26,9 +30,20 @@ impl Probe {
 
     pub(super) fn ask(self, subject: &Subject<'_>) -> Result<Vec<Row>> {
         match self {
+            Self::OlderMinorRelease => Ok(older_release(subject).into_iter().collect()),
             Self::TablespacesInsideDataDirectory => tablespaces_inside(subject),
         }
     }
+}
+
+/// Where the round of either is not known, nothing is said.
+fn older_release(subject: &Subject<'_>) -> Option<Row> {
+    let num = subject.snapshot?.version_num;
+    let (major, minor) = (num / 10_000, num % 10_000);
+    let old = release_round(MajorVersion(major.try_into().ok()?), minor.try_into().ok()?)?;
+    let version = subject.new.version();
+    let new = release_round(version.major, version.minor)?;
+    (new < old).then(|| vec![Some(format!("{major}.{minor}")), Some(version.text.clone())])
 }
 
 /// Compared by their real paths: the data directory or the tablespace may be reached through

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::error::{Code, Error, Result};
-use crate::pg::{DataDir, MajorVersion};
+use crate::pg::{DataDir, MajorVersion, Version};
 use crate::server::initdb::LocaleProvider;
 use crate::server::{Cancel, Client, Initdb, Installation, Postmaster, PostmasterSpec};
 
@@ -63,6 +63,11 @@ impl Trials {
     /// The major version that is asked.
     pub fn major(&self) -> MajorVersion {
         self.new.installation.version.major
+    }
+
+    /// The release that is asked.
+    pub(super) fn version(&self) -> &Version {
+        &self.new.installation.version
     }
 
     /// Why the new version refuses these statements; none if it does not.

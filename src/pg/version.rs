@@ -31,6 +31,28 @@ impl fmt::Display for MajorVersion {
     }
 }
 
+/// With which round of minor releases one came out; none for a major version nobody knows.
+///
+/// Since all supported versions have their minor releases on the same days, the numbers of two
+/// versions keep their distance: 17.6, 16.10 and 15.14 are one round, here that of 17.6. Of a
+/// version that is no longer supported the last release keeps its place. A few releases that
+/// only one version had (14.4) make the older ones of it look a round older than they are.
+pub fn release_round(major: MajorVersion, minor: u16) -> Option<i32> {
+    let ahead = match major.0 {
+        10 => 30,
+        11 => 25,
+        12 => 20,
+        13 => 16,
+        14 => 13,
+        15 => 8,
+        16 => 4,
+        17 => 0,
+        18 => -6,
+        _ => return None,
+    };
+    Some(i32::from(minor) - ahead)
+}
+
 /// A release as a program prints it: `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Version {
@@ -77,6 +99,43 @@ impl fmt::Display for Version {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn releases_of_one_day_are_one_round() {
+        let rounds = |releases: &[(u16, u16)]| {
+            let each = releases
+                .iter()
+                .map(|(major, minor)| release_round(MajorVersion(*major), *minor).unwrap());
+            each.collect::<Vec<_>>()
+        };
+        for (day, releases) in [
+            (
+                "2022-11-10",
+                &[(10, 23), (11, 18), (12, 13), (13, 9), (14, 6), (15, 1)][..],
+            ),
+            (
+                "2023-11-09",
+                &[(11, 22), (12, 17), (13, 13), (14, 10), (15, 5), (16, 1)],
+            ),
+            (
+                "2024-11-21",
+                &[(12, 22), (13, 18), (14, 15), (15, 10), (16, 6), (17, 2)],
+            ),
+            (
+                "2025-11-13",
+                &[(13, 23), (14, 20), (15, 15), (16, 11), (17, 7), (18, 1)],
+            ),
+        ] {
+            let rounds = rounds(releases);
+            assert!(
+                rounds.iter().all(|round| *round == rounds[0]),
+                "{day}: {rounds:?}"
+            );
+        }
+        let in_order = rounds(&[(10, 23), (16, 1), (12, 22), (17, 6), (18, 1), (15, 20)]);
+        assert!(in_order.is_sorted_by(|a, b| a < b), "{in_order:?}");
+        assert_eq!(release_round(MajorVersion(19), 0), None);
+    }
 
     #[test]
     fn program_versions_are_read() {
