@@ -14,8 +14,10 @@ use std::fmt;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What the operator can do about an error or a finding.
+///
+/// Events have it as one object with `kind`, `text` and, where it is SQL, `database`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(into = "Written", try_from = "Written")]
 pub enum Remedy {
     /// A shell command, ready to be pasted.
     Command(String),
@@ -39,6 +41,54 @@ impl Remedy {
     /// A sentence.
     pub fn manual(text: impl Into<String>) -> Self {
         Self::Manual(text.into())
+    }
+}
+
+/// A remedy as events have it.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Written {
+    kind: Kind,
+    text: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    database: Option<String>,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Command,
+    Sql,
+    Manual,
+}
+
+impl From<Remedy> for Written {
+    fn from(remedy: Remedy) -> Self {
+        let (kind, text, database) = match remedy {
+            Remedy::Command(text) => (Kind::Command, text, None),
+            Remedy::Sql { database, sql } => (Kind::Sql, sql, Some(database)),
+            Remedy::Manual(text) => (Kind::Manual, text, None),
+        };
+        Self {
+            kind,
+            text,
+            database,
+        }
+    }
+}
+
+impl TryFrom<Written> for Remedy {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Self, Self::Error> {
+        Ok(match (written.kind, written.database) {
+            (Kind::Command, _) => Self::Command(written.text),
+            (Kind::Manual, _) => Self::Manual(written.text),
+            (Kind::Sql, Some(database)) => Self::Sql {
+                database,
+                sql: written.text,
+            },
+            (Kind::Sql, None) => return Err("a remedy in SQL names its database"),
+        })
     }
 }
 
@@ -159,6 +209,31 @@ mod tests {
         let error = Error::new(Code::DiskOperation, "could not read x").caused_by(&io);
         assert_eq!(error.causes(), ["gone"]);
         assert_eq!(error.to_string(), "[PGM-5001] could not read x: gone");
+    }
+
+    #[test]
+    fn a_remedy_is_one_flat_object() {
+        let sql = Remedy::Sql {
+            database: "shop".to_owned(),
+            sql: "DROP TABLE t;".to_owned(),
+        };
+        for (remedy, wanted) in [
+            (
+                sql,
+                r#"{"kind":"sql","text":"DROP TABLE t;","database":"shop"}"#,
+            ),
+            (Remedy::manual("look"), r#"{"kind":"manual","text":"look"}"#),
+            (
+                Remedy::command("pg_ctl"),
+                r#"{"kind":"command","text":"pg_ctl"}"#,
+            ),
+        ] {
+            let text = serde_json::to_string(&remedy).unwrap();
+            assert_eq!(text, wanted);
+            assert_eq!(serde_json::from_str::<Remedy>(&text).unwrap(), remedy);
+        }
+        let homeless = serde_json::from_str::<Remedy>(r#"{"kind":"sql","text":"x"}"#);
+        assert!(homeless.unwrap_err().to_string().contains("its database"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! listener. A `standing` event follows its journal line, never precedes it. Terminal, JSON
 //! Lines and the report are functions of this stream alone.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::SystemTime;
@@ -79,10 +80,33 @@ pub struct Found {
     pub database: Option<String>,
     /// The sentence.
     pub sentence: String,
-    /// Its facts, in order.
+    /// What the check knows of it, as the catalogs have it; without what is null.
+    #[serde(default)]
+    pub columns: BTreeMap<String, String>,
+    /// What a failure says besides its sentence, in order.
     pub facts: Vec<(String, String)>,
     /// What to do.
-    pub remedy: Option<Remedy>,
+    pub remedy: Option<Advice>,
+}
+
+/// A remedy as a finding has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advice {
+    /// What to do.
+    #[serde(flatten)]
+    pub remedy: Remedy,
+    /// Whether that throws something away.
+    #[serde(default)]
+    pub destructive: bool,
+}
+
+impl From<Remedy> for Advice {
+    fn from(remedy: Remedy) -> Self {
+        Self {
+            remedy,
+            destructive: false,
+        }
+    }
 }
 
 /// A thing left to the operator at the end, with the commands that do it.
@@ -360,6 +384,34 @@ mod tests {
         assert_eq!(*early.lock().unwrap(), *late.lock().unwrap());
         let seqs: Vec<_> = late.lock().unwrap().iter().map(|event| event.seq).collect();
         assert_eq!(seqs, [1, 2]);
+    }
+
+    #[test]
+    fn a_finding_has_its_columns_and_its_remedy_as_objects() {
+        let kind = EventKind::Finding(Found {
+            check: "things".into(),
+            severity: Severity::Blocker,
+            database: Some("shop".into()),
+            sentence: "thing a".into(),
+            columns: [("name".to_owned(), "a\n".to_owned())].into(),
+            facts: Vec::new(),
+            remedy: Some(Advice {
+                remedy: Remedy::Sql {
+                    database: "shop".into(),
+                    sql: "DROP THING a;".into(),
+                },
+                destructive: true,
+            }),
+        });
+        let text = serde_json::to_string(&kind).unwrap();
+        assert_eq!(
+            text,
+            r#"{"event":"finding","check":"things","severity":"blocker","database":"shop","#
+                .to_owned()
+                + r#""sentence":"thing a","columns":{"name":"a\n"},"facts":[],"#
+                + r#""remedy":{"kind":"sql","text":"DROP THING a;","database":"shop","destructive":true}}"#
+        );
+        assert_eq!(serde_json::from_str::<EventKind>(&text).unwrap(), kind);
     }
 
     #[test]

@@ -18,9 +18,8 @@ fn remedies(json: &str, check: &str) -> Vec<(String, String)> {
     events
         .filter(|event| event["check"] == check)
         .map(|event| {
-            let sql = &event["remedy"]["sql"];
-            let text = |name: &str| sql[name].as_str().unwrap().to_owned();
-            (text("database"), text("sql"))
+            let text = |name: &str| event["remedy"][name].as_str().unwrap().to_owned();
+            (text("database"), text("text"))
         })
         .collect()
 }

@@ -293,6 +293,7 @@ mod tests {
             severity: *severity,
             database: None,
             sentence: "s".into(),
+            columns: Default::default(),
             facts: Vec::new(),
             remedy: None,
         });

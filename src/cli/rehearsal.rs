@@ -1,11 +1,12 @@
 //! `check --rehearse`: the rehearsal, told as a step and its findings.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::run::Run;
 use crate::checks::{REHEARSAL, Rehearsal, Watcher};
 use crate::error::{Error, Family, Result};
-use crate::event::{EventKind, Found, Level, Severity, Sink};
+use crate::event::{Advice, EventKind, Found, Level, Severity, Sink};
 
 /// Its name among the steps.
 const STEP: &str = "rehearse-restore";
@@ -53,8 +54,9 @@ fn not_made(error: &Error) -> Found {
         severity: Severity::Blocker,
         database: None,
         sentence: format!("the rehearsal could not be made: {error}"),
+        columns: BTreeMap::new(),
         facts: error.facts().to_vec(),
-        remedy: error.remedy_text().cloned(),
+        remedy: error.remedy_text().cloned().map(Advice::from),
     }
 }
 

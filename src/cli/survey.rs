@@ -1,5 +1,6 @@
 //! Everything that is verified before anything changes: from outside, then from within old.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use crate::catalog::{self, Database, Portrait, Sketch, Snapshot};
 use crate::checks::{self, NewVersion, Rehearsal, Subject, Trials};
 use crate::disk::Lock;
 use crate::error::{Code, Error, Family, Remedy, Result};
-use crate::event::{ClusterFacts, EventKind, Found, Severity, Sink};
+use crate::event::{Advice, ClusterFacts, EventKind, Found, Severity, Sink};
 use crate::pg::DataDir;
 use crate::pg::amount::{counted, size};
 use crate::plan::{Plan, locks_per_transaction};
@@ -114,8 +115,9 @@ fn one_error(run: &Run, mut problems: Vec<Error>) -> Error {
             severity: Severity::Blocker,
             database: None,
             sentence: problem.message().to_owned(),
+            columns: BTreeMap::new(),
             facts: problem.facts().to_vec(),
-            remedy: problem.remedy_text().cloned(),
+            remedy: problem.remedy_text().cloned().map(Advice::from),
         }));
     }
     Error::new(
@@ -403,8 +405,12 @@ fn tell(run: &Run, report: &checks::Report, started: Instant) {
             severity: finding.severity,
             database: finding.database.clone(),
             sentence: finding.sentence.clone(),
+            columns: finding.columns.clone(),
             facts: Vec::new(),
-            remedy: Some(finding.remedy.clone()),
+            remedy: Some(Advice {
+                remedy: finding.remedy.clone(),
+                destructive: finding.destructive,
+            }),
         }));
     }
     for (check, error) in &report.not_made {
@@ -413,8 +419,9 @@ fn tell(run: &Run, report: &checks::Report, started: Instant) {
             severity: Severity::Blocker,
             database: None,
             sentence: format!("the check could not be made: {error}"),
+            columns: BTreeMap::new(),
             facts: error.facts().to_vec(),
-            remedy: error.remedy_text().cloned(),
+            remedy: error.remedy_text().cloned().map(Advice::from),
         }));
     }
     let count = |severity| {

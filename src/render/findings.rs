@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::block;
 use super::look::Look;
-use crate::event::{Found, Severity};
+use crate::event::{Advice, Found, Severity};
 use crate::pg::amount::{count, counted};
 use crate::pg::quote::{shell_path, terminal_safe};
 
@@ -113,14 +113,26 @@ fn render(look: &Look, group: &[&Found]) -> String {
             ),
         );
         block::facts(&mut out, "    ", &one.facts);
-        if let Some(remedy) = one.remedy.as_ref().filter(|_| !shared) {
-            block::remedy(&mut out, "    ", "remedy: ", remedy);
+        if let Some(advice) = one.remedy.as_ref().filter(|_| !shared) {
+            let label = marked("remedy", advice);
+            block::remedy(&mut out, "    ", &label, &advice.remedy);
         }
     }
-    if let Some(remedy) = first.remedy.as_ref().filter(|_| shared) {
-        block::remedy(&mut out, "  ", "remedy for all of them: ", remedy);
+    if let Some(advice) = first.remedy.as_ref().filter(|_| shared) {
+        let label = marked("remedy for all of them", advice);
+        block::remedy(&mut out, "  ", &label, &advice.remedy);
     }
     out
+}
+
+/// What throws something away says so before anybody pastes it.
+fn marked(label: &str, advice: &Advice) -> String {
+    let mark = if advice.destructive {
+        " (destructive)"
+    } else {
+        ""
+    };
+    format!("{label}{mark}: ")
 }
 
 #[cfg(test)]

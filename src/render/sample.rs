@@ -4,6 +4,7 @@ mod failing;
 
 pub use failing::{attack, findings, precondition, restore_failed};
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -152,6 +153,7 @@ fn found(check: &str, severity: Severity, database: Option<&str>, sentence: &str
         severity,
         database: database.map(str::to_owned),
         sentence: sentence.into(),
+        columns: BTreeMap::new(),
         facts: Vec::new(),
         remedy: None,
     }
@@ -196,10 +198,13 @@ pub fn upgrade() -> Vec<Event> {
         seconds: 2.1,
     };
     let refresh = |name: &str| Found {
-        remedy: Some(Remedy::Sql {
-            database: "app".into(),
-            sql: format!("ALTER TABLE {name} SET LOGGED;"),
-        }),
+        remedy: Some(
+            Remedy::Sql {
+                database: "app".into(),
+                sql: format!("ALTER TABLE {name} SET LOGGED;"),
+            }
+            .into(),
+        ),
         ..found(
             "unlogged-table",
             Severity::Warning,

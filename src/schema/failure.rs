@@ -1,12 +1,12 @@
 //! Objects of old that new does not take: each by name, what only follows told apart.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::archive::Contents;
 use super::complaints::Complaint;
 use crate::catalog::Role;
 use crate::error::{Error, Remedy};
-use crate::event::{EventKind, Found, Severity, Sink};
+use crate::event::{Advice, EventKind, Found, Severity, Sink};
 
 /// The name of the check whose findings these are.
 pub const REHEARSAL: &str = "rehearsal";
@@ -130,9 +130,28 @@ impl Failure {
             severity,
             database: self.database.clone(),
             sentence,
+            columns: self.columns(),
             facts,
-            remedy,
+            remedy: remedy.map(Advice::from),
         }
+    }
+
+    /// What is known of it, for programs.
+    fn columns(&self) -> BTreeMap<String, String> {
+        let all = [
+            ("object", Some(&self.object)),
+            ("message", Some(&self.message)),
+            ("statement", Some(&self.statement)),
+            ("follows", self.follows.as_ref()),
+            ("database", self.database.as_ref()),
+        ];
+        let known = all
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        known
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| (name.to_owned(), value.clone()))
+            .collect()
     }
 
     /// A tablespace that could not be made.

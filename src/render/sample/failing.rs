@@ -4,7 +4,7 @@ use std::io;
 
 use super::{STEPS, Tape, finished, found, new, old, progress, run, started};
 use crate::error::{Code, Error, Exit, Remedy};
-use crate::event::{ClusterFacts, Event, EventKind, Found, Level, Remaining, Severity, StepLabel};
+use crate::event::{Advice, ClusterFacts, Event, EventKind, Found, Level, Remaining, Severity, StepLabel};
 use crate::journal::Phase;
 use crate::pg::Version;
 
@@ -33,9 +33,12 @@ pub fn findings() -> Vec<Event> {
             ("owner".into(), "bob".into()),
             ("prepared".into(), "2026-02-27".into()),
         ],
-        remedy: Some(Remedy::Sql {
-            database: database.into(),
-            sql: format!("ROLLBACK PREPARED '{name}';"),
+        remedy: Some(Advice {
+            remedy: Remedy::Sql {
+                database: database.into(),
+                sql: format!("ROLLBACK PREPARED '{name}';"),
+            },
+            destructive: true,
         }),
         ..found(
             "prepared-transaction",
@@ -49,7 +52,7 @@ pub fn findings() -> Vec<Event> {
             "last lines".into(),
             "FATAL:  no memory\nHINT:  buy some".into(),
         )],
-        remedy: Some(Remedy::manual("repair what the facts name and check again")),
+        remedy: Some(Remedy::manual("repair what the facts name and check again").into()),
         ..found(
             "PGM-6004",
             Severity::Blocker,
@@ -64,10 +67,13 @@ pub fn findings() -> Vec<Event> {
         "the slot standby1 will not be carried",
     );
     let refused = |database: &str| Found {
-        remedy: Some(Remedy::Sql {
-            database: "postgres".into(),
-            sql: "UPDATE pg_database SET datallowconn = true\nWHERE NOT datallowconn;".into(),
-        }),
+        remedy: Some(
+            Remedy::Sql {
+                database: "postgres".into(),
+                sql: "UPDATE pg_database SET datallowconn = true\nWHERE NOT datallowconn;".into(),
+            }
+            .into(),
+        ),
         ..found(
             "closed-database",
             Severity::Warning,
@@ -164,10 +170,14 @@ pub fn attack() -> Vec<Event> {
     version.text = evil("17");
     let finding = Found {
         facts: vec![(evil("fact"), evil("value"))],
-        remedy: Some(Remedy::Sql {
-            database: evil("db"),
-            sql: evil("DROP"),
-        }),
+        columns: [(evil("column"), evil("value"))].into(),
+        remedy: Some(
+            Remedy::Sql {
+                database: evil("db"),
+                sql: evil("DROP"),
+            }
+            .into(),
+        ),
         ..found(
             &evil("check"),
             Severity::Blocker,
