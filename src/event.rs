@@ -89,6 +89,25 @@ pub struct Found {
     pub remedy: Option<Advice>,
 }
 
+/// A check as such, whatever it would find.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedCheck {
+    /// Its name.
+    pub check: String,
+    /// How much its findings matter.
+    pub severity: Severity,
+    /// The versions of old it applies to, as a clause.
+    pub old: String,
+    /// The same of new.
+    pub new: String,
+    /// The sentence of a finding, with its columns in braces.
+    pub finding: String,
+    /// What kind of remedy it knows: `sql`, `command` or `manual`.
+    pub remedy: String,
+    /// Whether that throws something away.
+    pub destructive: bool,
+}
+
 /// A remedy as a finding has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Advice {
@@ -210,6 +229,8 @@ pub enum EventKind {
         /// Its text.
         text: String,
     },
+    /// A check there is.
+    CheckListed(ListedCheck),
     /// A check found something.
     Finding(Found),
     /// All checks were made.

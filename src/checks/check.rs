@@ -1,5 +1,6 @@
 //! A check, understood and found to be consistent.
 
+use crate::event::ListedCheck;
 pub use crate::event::Severity;
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +87,16 @@ pub enum RemedyKind {
     Manual,
 }
 
+impl std::fmt::Display for RemedyKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sql => "sql",
+            Self::Command => "command",
+            Self::Manual => "manual",
+        })
+    }
+}
+
 /// How findings are found.
 #[derive(Debug, Clone)]
 pub enum Question {
@@ -100,17 +111,42 @@ const IMPLIED_DATABASE: &str = "database";
 pub(super) const REASON: &str = "reason";
 
 impl Check {
+    /// What `check --list` says of it.
+    pub fn listed(&self) -> ListedCheck {
+        ListedCheck {
+            check: self.id.clone(),
+            severity: self.severity,
+            old: self.applies.old.to_string(),
+            new: self.applies.new.to_string(),
+            finding: self.finding.to_string(),
+            remedy: self.remedy.kind.to_string(),
+            destructive: self.remedy.destructive,
+        }
+    }
+
     /// What `explain` prints: why it matters, what is asked, what can be done.
     pub fn explanation(&self) -> String {
         let asked = match &self.question {
             Question::Query(query) => query.trim().to_owned(),
             Question::Probe(probe) => format!("{probe:?}"),
         };
-        let remedy = match self.remedy.kind {
-            RemedyKind::Sql => "remedy (SQL)",
-            RemedyKind::Command => "remedy (command)",
-            RemedyKind::Manual => "remedy",
+        let remedy = match (self.remedy.kind, self.remedy.destructive) {
+            (RemedyKind::Manual, _) => "remedy",
+            (RemedyKind::Sql, false) => "remedy (SQL)",
+            (RemedyKind::Sql, true) => "remedy (SQL, destructive)",
+            (RemedyKind::Command, false) => "remedy (command)",
+            (RemedyKind::Command, true) => "remedy (command, destructive)",
         };
+        let otherwise = self
+            .remedy
+            .otherwise
+            .as_ref()
+            .map_or_else(String::new, |text| {
+                format!(
+                    "\n\nwhere that cannot be said:\n{}",
+                    text.to_string().trim()
+                )
+            });
         let tried = self.trial.as_ref().map_or_else(String::new, |trial| {
             format!(
                 "\n\ntried in a throw-away new cluster:\n{}",
@@ -118,11 +154,13 @@ impl Check {
             )
         });
         format!(
-            "{} ({})\n\n{}\n\nasked:\n{asked}{tried}\n\n{remedy}:\n{}\n",
+            "{} ({})\nold: {}; new: {}\n\n{}\n\nasked:\n{asked}{tried}\n\n{remedy}:\n{}{otherwise}\n",
             self.id,
             self.severity,
+            self.applies.old,
+            self.applies.new,
             self.why.trim(),
-            self.remedy.text
+            self.remedy.text.to_string().trim()
         )
     }
 

@@ -301,6 +301,25 @@ finds = ["thing a"]
     }
 
     #[test]
+    fn an_explanation_says_why_what_is_asked_and_what_can_be_done() {
+        for check in all().unwrap() {
+            let text = check.explanation();
+            let asked = match &check.question {
+                Question::Query(query) => query.trim().to_owned(),
+                Question::Probe(probe) => format!("{probe:?}"),
+            };
+            let otherwise = check.remedy.otherwise.iter().map(Template::to_string);
+            let trial = check.trial.iter().map(Template::to_string);
+            let parts = [check.why.clone(), asked, check.remedy.text.to_string()];
+            for part in parts.into_iter().chain(otherwise).chain(trial) {
+                assert!(text.contains(part.trim()), "{} without {part}", check.id);
+            }
+            let marked = text.contains(", destructive):");
+            assert_eq!(marked, check.remedy.destructive, "{text}");
+        }
+    }
+
+    #[test]
     fn the_files_that_are_built_in_are_right() {
         let checks = all().unwrap();
         assert!(
@@ -310,6 +329,11 @@ finds = ["thing a"]
         );
         for check in &checks {
             assert!(!check.why.is_empty(), "{}", check.id);
+            if check.remedy.kind == RemedyKind::Sql {
+                let text = check.remedy.text.to_string();
+                let code = text.split("--").next().unwrap();
+                assert!(code.trim_end().ends_with(';'), "{}: {text}", check.id);
+            }
         }
         let there = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/checks"));
         assert_eq!(

@@ -28,6 +28,9 @@ pub struct Cli {
 /// Heading of the options that say how the work is done.
 const WORK: &str = "Private servers and work";
 
+/// Heading of the options that say which checks are made, and where their findings go.
+const CHECKS: &str = "Checks";
+
 /// Options every command understands.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Everywhere")]
@@ -50,6 +53,11 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Verify that an upgrade would succeed; changes nothing
+    #[command(
+        mut_arg("old_bindir", unless_listed),
+        mut_arg("new_bindir", unless_listed),
+        mut_arg("old_datadir", unless_listed)
+    )]
     Check(Check),
     /// Build the new cluster beside the old one; no downtime
     ///
@@ -77,6 +85,24 @@ pub enum Command {
     Explain(Explain),
     /// Show the events of a migration again
     Log(Log),
+}
+
+fn unless_listed(argument: clap::Arg) -> clap::Arg {
+    argument.required(false).required_unless_present("list")
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = CHECKS)]
+pub struct Check {
+    /// Name every check there is, and make none; needs no clusters
+    #[arg(long)]
+    pub list: bool,
+    /// Also dump the schema and restore it in a throw-away new cluster: names all that fails
+    #[arg(long)]
+    pub rehearse: bool,
+    #[command(flatten)]
+    pub clusters: Clusters,
 }
 
 /// Both clusters, as pg_upgrade names them.
@@ -144,16 +170,6 @@ pub struct Clusters {
     #[arg(short = 'P', long, env = "PGPORTNEW", default_value_t = DEFAULT_PORT, value_name = "PORT",
           help_heading = WORK)]
     pub new_port: u16,
-}
-
-/// Arguments of `check`.
-#[derive(Debug, Clone, Args)]
-pub struct Check {
-    /// Also dump the schema and restore it in a throw-away new cluster: names all that fails
-    #[arg(long)]
-    pub rehearse: bool,
-    #[command(flatten)]
-    pub clusters: Clusters,
 }
 
 /// Words of one option, split as a shell splits them: what pg_upgrade's users have in their hands.

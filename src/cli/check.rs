@@ -3,24 +3,53 @@
 use super::args::{Check, Global};
 use super::run::{Ending, Run};
 use super::survey::{self, Examined, Purpose};
+use crate::checks;
 use crate::engine::Outcome;
 use crate::error::{Exit, Result};
+use crate::event::{EventKind, Sink};
+use crate::render;
 
 pub fn run(global: &Global, arguments: Check) -> Exit {
+    if arguments.list {
+        return list(global);
+    }
     let run = Run::begin(global);
     run.announce("check", None, &[]);
-    let outcome = match examine(&run, global, &arguments) {
-        Ok(examined) => match examined.stop() {
-            Ok(()) => Outcome {
-                exit: Exit::Done,
-                error: None,
-                standing: None,
-            },
-            Err(error) => Outcome::unchanged(error, None),
+    let checked = examine(&run, global, &arguments);
+    end(&run, checked.and_then(Examined::stop))
+}
+
+fn end(run: &Run, result: Result<()>) -> Exit {
+    let outcome = match result {
+        Ok(()) => Outcome {
+            exit: Exit::Done,
+            error: None,
+            standing: None,
         },
         Err(error) => Outcome::unchanged(error, None),
     };
     run.finish(outcome, None, Ending::default())
+}
+
+/// Every check there is.
+#[expect(
+    clippy::print_stdout,
+    reason = "for people the list is the result, without a run around it"
+)]
+fn list(global: &Global) -> Exit {
+    let listed = checks::all().map(|all| all.iter().map(checks::Check::listed).collect::<Vec<_>>());
+    if let (Ok(listed), false) = (&listed, global.json) {
+        print!("{}", render::list(listed));
+        return Exit::Done;
+    }
+    let run = Run::begin(global);
+    run.announce("check", None, &[]);
+    let told = listed.map(|listed| {
+        for check in listed {
+            run.stream.emit(EventKind::CheckListed(check));
+        }
+    });
+    end(&run, told)
 }
 
 /// A check leaves nothing behind.

@@ -155,7 +155,7 @@ impl Layout {
             EventKind::StepUndone { step, seconds } => self.undone(step, *seconds),
             EventKind::StepStands { step, state } => self.write_step(step, clause(*state), None),
             // For people the text is printed without a run around it.
-            EventKind::Explained { .. } => {}
+            EventKind::Explained { .. } | EventKind::CheckListed(_) => {}
             EventKind::Finding(found) => self.run.findings.push(found.clone()),
             EventKind::ChecksFinished {
                 made,

@@ -112,9 +112,10 @@ impl Run {
                 self.failed = *exit != Exit::Done;
                 self.result = Some(result(event));
             }
-            // Only `status` tells it, and that is not recorded.
+            // What is not recorded, and what is no news afterwards.
             EventKind::StepStands { .. }
             | EventKind::Progress { .. }
+            | EventKind::CheckListed(_)
             | EventKind::Explained { .. } => {}
         }
     }
