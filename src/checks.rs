@@ -15,6 +15,7 @@ mod range;
 mod rehearsal;
 mod report;
 mod run;
+mod selection;
 mod template;
 mod trial;
 
@@ -26,5 +27,6 @@ pub use range::VersionRange;
 pub use rehearsal::{EXPLANATION, REHEARSAL, Rehearsal, Rehearsed, Watcher};
 pub use report::{Finding, Report};
 pub use run::{Applicable, Asked, Subject, run};
+pub use selection::{Selection, nearest};
 pub use template::Template;
 pub use trial::{NewVersion, Trials};

@@ -6,6 +6,7 @@ mod check;
 mod cutover;
 mod explain;
 mod finalize;
+mod findings;
 mod log;
 mod migration;
 mod prepare;

@@ -5,16 +5,18 @@
 //! listener. A `standing` event follows its journal line, never precedes it. Terminal, JSON
 //! Lines and the report are functions of this stream alone.
 
-use std::collections::BTreeMap;
+mod finding;
+
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Exit, Remedy};
+use crate::error::{Error, Exit};
 pub use crate::journal::{Phase, Standing, StepState};
 use crate::pg::Version;
+pub use finding::{Advice, Found, ListedCheck, Severity, SkipOption, Skipped, Tally};
 
 /// One event, as it is sent and stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,87 +47,6 @@ pub enum Level {
     Note,
     /// Should be looked at.
     Warning,
-}
-
-/// How much a finding matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// The upgrade would fail.
-    Blocker,
-    /// Something will be different or lost.
-    Warning,
-    /// Good to know.
-    Notice,
-}
-
-impl std::fmt::Display for Severity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Blocker => "blocker",
-            Self::Warning => "warning",
-            Self::Notice => "notice",
-        })
-    }
-}
-
-/// What a check found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Found {
-    /// Name of the check, or the code of a precondition (`PGM-1301`).
-    pub check: String,
-    /// How much it matters.
-    pub severity: Severity,
-    /// The database it was found in.
-    pub database: Option<String>,
-    /// The sentence.
-    pub sentence: String,
-    /// What the check knows of it, as the catalogs have it; without what is null.
-    #[serde(default)]
-    pub columns: BTreeMap<String, String>,
-    /// What a failure says besides its sentence, in order.
-    pub facts: Vec<(String, String)>,
-    /// What to do.
-    pub remedy: Option<Advice>,
-}
-
-/// A check as such, whatever it would find.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListedCheck {
-    /// Its name.
-    pub check: String,
-    /// How much its findings matter.
-    pub severity: Severity,
-    /// The versions of old it applies to, as a clause.
-    pub old: String,
-    /// The same of new.
-    pub new: String,
-    /// The sentence of a finding, with its columns in braces.
-    pub finding: String,
-    /// What kind of remedy it knows: `sql`, `command` or `manual`.
-    pub remedy: String,
-    /// Whether that throws something away.
-    pub destructive: bool,
-}
-
-/// A remedy as a finding has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Advice {
-    /// What to do.
-    #[serde(flatten)]
-    pub remedy: Remedy,
-    /// Whether that throws something away.
-    #[serde(default)]
-    pub destructive: bool,
-}
-
-impl From<Remedy> for Advice {
-    fn from(remedy: Remedy) -> Self {
-        Self {
-            remedy,
-            destructive: false,
-        }
-    }
 }
 
 /// A thing left to the operator at the end, with the commands that do it.
@@ -233,19 +154,10 @@ pub enum EventKind {
     CheckListed(ListedCheck),
     /// A check found something.
     Finding(Found),
-    /// All checks were made.
-    ChecksFinished {
-        /// How many were made.
-        made: usize,
-        /// How many findings block.
-        blockers: usize,
-        /// How many warn.
-        warnings: usize,
-        /// How many only notice.
-        notices: usize,
-        /// How long they took.
-        seconds: f64,
-    },
+    /// A check was left out.
+    CheckSkipped(Skipped),
+    /// All checks that are wanted were made.
+    ChecksFinished(Tally),
     /// Something to be said.
     Message {
         /// How much it matters.
@@ -405,34 +317,6 @@ mod tests {
         assert_eq!(*early.lock().unwrap(), *late.lock().unwrap());
         let seqs: Vec<_> = late.lock().unwrap().iter().map(|event| event.seq).collect();
         assert_eq!(seqs, [1, 2]);
-    }
-
-    #[test]
-    fn a_finding_has_its_columns_and_its_remedy_as_objects() {
-        let kind = EventKind::Finding(Found {
-            check: "things".into(),
-            severity: Severity::Blocker,
-            database: Some("shop".into()),
-            sentence: "thing a".into(),
-            columns: [("name".to_owned(), "a\n".to_owned())].into(),
-            facts: Vec::new(),
-            remedy: Some(Advice {
-                remedy: Remedy::Sql {
-                    database: "shop".into(),
-                    sql: "DROP THING a;".into(),
-                },
-                destructive: true,
-            }),
-        });
-        let text = serde_json::to_string(&kind).unwrap();
-        assert_eq!(
-            text,
-            r#"{"event":"finding","check":"things","severity":"blocker","database":"shop","#
-                .to_owned()
-                + r#""sentence":"thing a","columns":{"name":"a\n"},"facts":[],"#
-                + r#""remedy":{"kind":"sql","text":"DROP THING a;","database":"shop","destructive":true}}"#
-        );
-        assert_eq!(serde_json::from_str::<EventKind>(&text).unwrap(), kind);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::check::{Check, REASON, RemedyKind, Scope, Severity};
 use super::probe::Row;
 use super::template::Use;
 use crate::error::{Code, Error, Remedy, Result};
+use crate::event::Skipped;
 
 /// Something a check has found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,10 +36,14 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// How many checks were made in full.
     pub made: usize,
+    /// How many apply to these versions.
+    pub applicable: usize,
     /// The checks that failed somewhere, and why.
     pub not_made: Vec<(String, Error)>,
+    /// Those that apply and that the operator did not want.
+    pub skipped: Vec<Skipped>,
     /// The checks that do not apply to these versions.
-    pub skipped: Vec<String>,
+    pub inapplicable: Vec<String>,
 }
 
 impl Report {

@@ -5,9 +5,11 @@ use std::time::Duration;
 use super::check::{Check, Question, Scope};
 use super::probe::Row;
 use super::report::Report;
+use super::selection::Selection;
 use super::trial::Trials;
 use crate::catalog::Snapshot;
 use crate::error::{Code, Error, Family, Result};
+use crate::event::{SkipOption, Skipped};
 use crate::pg::{MajorVersion, quote};
 use crate::server::{Cancel, Client, Endpoint, in_each_database};
 
@@ -37,6 +39,7 @@ pub struct Subject<'a> {
 #[derive(Debug)]
 pub struct Applicable<'c> {
     wanted: Vec<&'c Check>,
+    skipped: Vec<(&'c Check, SkipOption)>,
     others: Vec<&'c Check>,
 }
 
@@ -50,7 +53,23 @@ impl<'c> Applicable<'c> {
         let (wanted, others) = checks
             .iter()
             .partition(|check| check.applies.old.contains(old) && check.applies.new.contains(new));
-        Self { wanted, others }
+        Self {
+            wanted,
+            skipped: Vec::new(),
+            others,
+        }
+    }
+
+    /// Leaves out what the operator does not want; the report says so.
+    #[must_use]
+    pub fn chosen(mut self, selection: &Selection) -> Self {
+        let skipped = &mut self.skipped;
+        self.wanted.retain(|check| {
+            let reason = selection.leaves_out(check);
+            skipped.extend(reason.map(|reason| (*check, reason)));
+            reason.is_none()
+        });
+        self
     }
 
     /// Makes the checks of each database in the one the session is in.
@@ -60,7 +79,7 @@ impl<'c> Applicable<'c> {
     }
 }
 
-/// Makes all checks that apply, and stops at no finding.
+/// Makes all checks that apply and are wanted, and stops at no finding.
 ///
 /// A check that fails in some place is reported as not made; what it found elsewhere is
 /// reported too. Databases are asked in parallel, each in one session for all its checks; or
@@ -75,13 +94,19 @@ pub fn run(
     asked: Option<Vec<Asked>>,
 ) -> Result<Report> {
     let possible = |check: &&&Check| subject.snapshot.is_some() || check.scope == Scope::Cluster;
-    let (wanted, impossible): (Vec<&Check>, Vec<&Check>) = checks.wanted.iter().partition(possible);
+    let wanted: Vec<&Check> = checks.wanted.iter().filter(possible).copied().collect();
     let mut answers = ask_all(&wanted, subject, asked)?;
     try_in_new(&mut answers, subject)?;
 
-    let others = impossible.iter().chain(&checks.others);
+    let skipped = checks.skipped.iter().map(|(check, option)| Skipped {
+        check: check.id.clone(),
+        severity: check.severity,
+        option: *option,
+    });
     let mut report = Report {
-        skipped: others.map(|check| check.id.clone()).collect(),
+        applicable: checks.wanted.len() + checks.skipped.len(),
+        skipped: skipped.collect(),
+        inapplicable: checks.others.iter().map(|check| check.id.clone()).collect(),
         ..Report::default()
     };
     for check in &wanted {

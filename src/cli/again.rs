@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::args::{Clusters, Global, Migration, ModeArgs, Words, words};
+use super::findings::Asking;
 use super::migration::{self, Opened};
 use super::prepare;
 use super::run::{Ending, Run};
@@ -49,7 +50,7 @@ pub fn run(global: &Global, arguments: &Clusters) -> Exit {
     run.announce("prepare", Some(plan.mode), &[Phase::Prepare]);
     let ready = still_prepared(&journal)
         .and_then(|()| agree(arguments, &plan))
-        .and_then(|()| examine(&run, &plan, &state, _old));
+        .and_then(|()| examine(&run, &plan, &state, _old, &arguments.skip));
     let (plan, old, lock) = match ready {
         Ok(ready) => ready,
         Err(error) => {
@@ -61,7 +62,7 @@ pub fn run(global: &Global, arguments: &Clusters) -> Exit {
         Some(outcome) => end(&run, &plan, &state, outcome),
         None => {
             drop((state, lock));
-            anew(&run, &plan)
+            anew(&run, &plan, &arguments.skip)
         }
     }
 }
@@ -98,7 +99,9 @@ fn examine(
     plan: &Plan,
     state: &StateDir,
     lock: Option<Lock>,
+    skip: &[String],
 ) -> Result<(Plan, Option<OldAtHand>, Lock)> {
+    let asking = Asking::of(&[], skip)?;
     let lock = lock.ok_or_else(|| {
         Error::new(Code::NotReadable, "the old data directory is not there")
             .fact("data directory", plan.old.data_dir.display())
@@ -107,9 +110,10 @@ fn examine(
     context.end_leftovers()?;
     context.new_was_not_started_early()?;
     is_the_cluster_prepared(&context, &context.old_control()?)?;
-    let arguments = clusters(plan);
+    let arguments = clusters(plan, skip);
     let surveyed = survey::survey_again(run, &arguments, lock)?;
-    let examined = survey::examine_and_keep_no_log(run, &arguments, surveyed, Purpose::Dump)?;
+    let examined =
+        survey::examine_and_keep_no_log(run, &arguments, surveyed, &asking, Purpose::Dump)?;
     let Examined {
         surveyed,
         snapshot,
@@ -185,12 +189,12 @@ fn say(run: &Run, text: &str) {
 }
 
 /// Prepares as if for the first time, with the options of the plan.
-fn anew(run: &Run, plan: &Plan) -> Exit {
+fn anew(run: &Run, plan: &Plan, skip: &[String]) -> Exit {
     let global = Global {
         state_dir: Some(plan.state_dir.clone()),
         ..Global::default()
     };
-    match prepare::begin(run, &global, &clusters(plan), Purpose::Dump) {
+    match prepare::begin(run, &global, &clusters(plan, skip), Purpose::Dump) {
         Ok(begun) => prepare::work_on(run, "prepare", begun, prepare::prepare),
         Err(error) => {
             let outcome = Outcome::undone(error, Standing::RolledBack);
@@ -199,8 +203,8 @@ fn anew(run: &Run, plan: &Plan) -> Exit {
     }
 }
 
-/// The options a plan was made from.
-fn clusters(plan: &Plan) -> Clusters {
+/// The options a plan was made from, and the checks that are skipped this time.
+fn clusters(plan: &Plan, skip: &[String]) -> Clusters {
     Clusters {
         old_bindir: Some(plan.old.bindir.clone()),
         new_bindir: Some(plan.new.bindir.clone()),
@@ -211,6 +215,7 @@ fn clusters(plan: &Plan) -> Clusters {
             link: plan.mode == Mode::Link,
             copy: plan.mode == Mode::Copy,
         },
+        skip: skip.to_vec(),
         jobs: u16::try_from(plan.jobs).ok(),
         nice: plan.nice,
         socketdir: plan.socket_dir.clone(),

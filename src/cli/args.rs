@@ -99,8 +99,11 @@ pub struct Check {
     #[arg(long)]
     pub list: bool,
     /// Also dump the schema and restore it in a throw-away new cluster: names all that fails
-    #[arg(long)]
+    #[arg(long, conflicts_with = "list")]
     pub rehearse: bool,
+    /// Make these checks alone: that is not a whole check
+    #[arg(long, value_name = "ID", value_delimiter = ',', conflicts_with_all = ["list", "skip"])]
+    pub only: Vec<String>,
     #[command(flatten)]
     pub clusters: Clusters,
 }
@@ -144,6 +147,9 @@ pub struct Clusters {
     pub username: Option<String>,
     #[command(flatten)]
     pub mode: ModeArgs,
+    /// Do not make these checks; what was skipped is said, and forgotten by the next command
+    #[arg(long, value_name = "ID", value_delimiter = ',', help_heading = CHECKS)]
+    pub skip: Vec<String>,
     /// How many things to do at once [default: processors, at most 16]
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256),
           help_heading = WORK)]

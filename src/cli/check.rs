@@ -1,6 +1,7 @@
 //! `check`: verifies that an upgrade would succeed, and changes nothing.
 
 use super::args::{Check, Global};
+use super::findings::Asking;
 use super::run::{Ending, Run};
 use super::survey::{self, Examined, Purpose};
 use crate::checks;
@@ -54,10 +55,12 @@ fn list(global: &Global) -> Exit {
 
 /// A check leaves nothing behind.
 fn examine(run: &Run, global: &Global, arguments: &Check) -> Result<Examined> {
-    let surveyed = survey::survey(run, global, &arguments.clusters)?;
+    let clusters = &arguments.clusters;
+    let asking = Asking::of(&arguments.only, &clusters.skip)?;
+    let surveyed = survey::survey(run, global, clusters)?;
     let purpose = match arguments.rehearse {
         true => Purpose::Rehearsal,
         false => Purpose::Check,
     };
-    survey::examine_and_keep_no_log(run, &arguments.clusters, surveyed, purpose)
+    survey::examine_and_keep_no_log(run, clusters, surveyed, &asking, purpose)
 }

@@ -2,7 +2,7 @@
 
 use super::args::{Explain, Global};
 use super::run::{Ending, Run};
-use crate::checks;
+use crate::checks::{self, Check};
 use crate::engine::Outcome;
 use crate::error::{Code, Error, Exit, Remedy, Result};
 use crate::event::{EventKind, Sink};
@@ -49,8 +49,13 @@ fn text(name: &str) -> Result<String> {
             Code::UnknownCode,
             format!("there is no code or check {name}"),
         )
-        .remedy(Remedy::manual(
-            "see docs/errors.md and the files in checks/",
-        ))),
+        .remedy(meant(&checks, name))),
+    }
+}
+
+fn meant(checks: &[Check], name: &str) -> Remedy {
+    match checks::nearest(checks, name) {
+        Some(near) => Remedy::command(format!("pg_migrator explain {near}")),
+        None => Remedy::manual("see docs/errors.md, and pg_migrator check --list"),
     }
 }

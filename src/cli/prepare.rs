@@ -2,6 +2,7 @@
 
 use super::again;
 use super::args::{Clusters, Global, words};
+use super::findings::Asking;
 use super::migration;
 use super::run::Run;
 use super::survey::{self, Examined, Purpose};
@@ -123,6 +124,7 @@ pub fn begin(run: &Run, global: &Global, arguments: &Clusters, purpose: Purpose)
             "give its data directory with -D (or PGDATANEW)",
         ))
     })?;
+    let asking = Asking::of(&[], &arguments.skip)?;
     let surveyed = survey::survey(run, global, arguments)?;
     let new_dir = surveyed
         .0
@@ -134,7 +136,7 @@ pub fn begin(run: &Run, global: &Global, arguments: &Clusters, purpose: Purpose)
         .state_dir
         .clone()
         .unwrap_or_else(|| default_state_dir(&new_dir));
-    let examined = survey::examine_and_keep_no_log(run, arguments, surveyed, purpose)?;
+    let examined = survey::examine_and_keep_no_log(run, arguments, surveyed, &asking, purpose)?;
     let state = StateDir::create(&state_dir)?;
     let (plan, old, lock) = decide(arguments, examined, new_dir, state_dir);
     Ok(Begun {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::args::{Clusters, Global, words};
+use super::findings::{Asking, tell};
 use super::rehearsal::rehearse;
 use super::run::Run;
 use crate::catalog::{self, Database, Portrait, Sketch, Snapshot};
@@ -135,6 +136,7 @@ fn examine(
     run: &Run,
     arguments: &Clusters,
     (surveyed, lock): (Surveyed, Lock),
+    asking: &Asking,
     logs: &Path,
     purpose: Purpose,
 ) -> Result<Examined> {
@@ -155,9 +157,9 @@ fn examine(
         logs: logs.to_owned(),
     };
     let new = Trials::new(version.clone());
-    let all = checks::all()?;
     let (old_major, new_major) = (surveyed.old.major, surveyed.new_installation.version.major);
-    let checks = checks::Applicable::new(&all, old_major, new_major);
+    let checks = checks::Applicable::new(&asking.checks, old_major, new_major);
+    let checks = checks.chosen(&asking.selection);
     let ask = |snapshot: Option<&Snapshot>, asked: Option<Vec<checks::Asked>>| {
         let subject = Subject {
             old,
@@ -167,7 +169,7 @@ fn examine(
             cancel: &run.cancel,
         };
         let report = checks::run(&checks, &subject, asked)?;
-        tell(run, &report, started);
+        tell(run, &report, asking, started);
         Ok(report)
     };
     let (portrait, asked) = read_and_ask(old, jobs(arguments), &run.cancel, purpose, &checks)
@@ -299,10 +301,11 @@ pub fn examine_and_keep_no_log(
     run: &Run,
     arguments: &Clusters,
     surveyed: (Surveyed, Lock),
+    asking: &Asking,
     purpose: Purpose,
 ) -> Result<Examined> {
     let logs = temporary_logs()?;
-    examine(run, arguments, surveyed, logs.path(), purpose)
+    examine(run, arguments, surveyed, asking, logs.path(), purpose)
         .map_err(|error| error.without_fact("log"))
 }
 
@@ -396,46 +399,4 @@ fn introduce(run: &Run, surveyed: &Surveyed, snapshot: &Snapshot) {
             },
         }));
     }
-}
-
-fn tell(run: &Run, report: &checks::Report, started: Instant) {
-    for finding in &report.findings {
-        run.stream.emit(EventKind::Finding(Found {
-            check: finding.check.clone(),
-            severity: finding.severity,
-            database: finding.database.clone(),
-            sentence: finding.sentence.clone(),
-            columns: finding.columns.clone(),
-            facts: Vec::new(),
-            remedy: Some(Advice {
-                remedy: finding.remedy.clone(),
-                destructive: finding.destructive,
-            }),
-        }));
-    }
-    for (check, error) in &report.not_made {
-        run.stream.emit(EventKind::Finding(Found {
-            check: check.clone(),
-            severity: Severity::Blocker,
-            database: None,
-            sentence: format!("the check could not be made: {error}"),
-            columns: BTreeMap::new(),
-            facts: error.facts().to_vec(),
-            remedy: error.remedy_text().cloned().map(Advice::from),
-        }));
-    }
-    let count = |severity| {
-        report
-            .findings
-            .iter()
-            .filter(|f| f.severity == severity)
-            .count()
-    };
-    run.stream.emit(EventKind::ChecksFinished {
-        made: report.made,
-        blockers: count(Severity::Blocker) + report.not_made.len(),
-        warnings: count(Severity::Warning),
-        notices: count(Severity::Notice),
-        seconds: started.elapsed().as_secs_f64(),
-    });
 }

@@ -4,41 +4,47 @@ use std::path::Path;
 
 use super::block;
 use super::look::Look;
-use crate::event::{Advice, Found, Severity};
+use crate::event::{Advice, Found, Severity, SkipOption, Skipped, Tally};
 use crate::pg::amount::{count, counted};
 use crate::pg::quote::{shell_path, terminal_safe};
 
-/// How many findings of each severity a run of the checks had.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Tally {
-    pub made: usize,
-    pub blockers: usize,
-    pub warnings: usize,
-    pub notices: usize,
+/// `58 checks, nothing blocks, 2 warnings`; or `56 of 58 checks made, ...`.
+pub(super) fn tally(tally: &Tally) -> String {
+    let made = if tally.made < tally.applicable {
+        let all = counted(tally.applicable as u64, "check");
+        format!("{} of {all} made", count(tally.made as u64))
+    } else {
+        counted(tally.made as u64, "check")
+    };
+    let blocks = match tally.blockers {
+        0 => "nothing blocks".to_owned(),
+        1 => "1 finding blocks".to_owned(),
+        many => format!("{} findings block", count(many as u64)),
+    };
+    let mut parts = vec![made, blocks];
+    if tally.warnings > 0 {
+        parts.push(counted(tally.warnings as u64, "warning"));
+    }
+    if tally.notices > 0 {
+        parts.push(counted(tally.notices as u64, "notice"));
+    }
+    parts.join(", ")
 }
 
-impl Tally {
-    /// `58 checks, nothing blocks, 2 warnings`.
-    pub fn clause(&self) -> String {
-        let blocks = match self.blockers {
-            0 => "nothing blocks".to_owned(),
-            1 => "1 finding blocks".to_owned(),
-            many => format!("{} findings block", count(many as u64)),
-        };
-        let mut parts = vec![counted(self.made as u64, "check"), blocks];
-        if self.warnings > 0 {
-            parts.push(counted(self.warnings as u64, "warning"));
-        }
-        if self.notices > 0 {
-            parts.push(counted(self.notices as u64, "notice"));
-        }
-        parts.join(", ")
+/// What was left out, so that nobody takes the rest for everything; none if nothing was.
+pub(super) fn skipped(skipped: &[Skipped]) -> Option<String> {
+    let unwanted = skipped.iter().filter(|one| one.option == SkipOption::Only);
+    let unwanted = unwanted.count() as u64;
+    if unwanted > 0 {
+        let checks = counted(unwanted, "check");
+        return Some(format!(
+            "{checks}, because of --only: this was not a whole check"
+        ));
     }
-
-    /// Whether something was found that does not block.
-    pub fn quiet_findings(&self) -> bool {
-        self.warnings + self.notices > 0
-    }
+    let named = |one: &Skipped| format!("{}[{}]", one.severity, terminal_safe(&one.check));
+    let names: Vec<String> = skipped.iter().map(named).collect();
+    let all = names.join(", ");
+    (!names.is_empty()).then(|| format!("{all}: what would be found is not known"))
 }
 
 /// The command that shows the findings a run has only counted.
@@ -141,25 +147,50 @@ mod tests {
 
     #[test]
     fn a_tally_counts_what_there_is() {
-        let tally = |blockers, warnings, notices| {
-            Tally {
-                made: 58,
+        let clause = |made, blockers, warnings, notices| {
+            tally(&Tally {
+                made,
+                applicable: 58,
+                skipped: 0,
                 blockers,
                 warnings,
                 notices,
-            }
-            .clause()
+                seconds: 0.1,
+            })
         };
-        assert_eq!(tally(0, 0, 0), "58 checks, nothing blocks");
+        assert_eq!(clause(58, 0, 0, 0), "58 checks, nothing blocks");
         assert_eq!(
-            tally(0, 2, 1),
+            clause(58, 0, 2, 1),
             "58 checks, nothing blocks, 2 warnings, 1 notice"
         );
-        assert_eq!(tally(1, 0, 0), "58 checks, 1 finding blocks");
+        assert_eq!(clause(58, 1, 0, 0), "58 checks, 1 finding blocks");
         assert_eq!(
-            tally(2000, 1, 0),
-            "58 checks, 2,000 findings block, 1 warning"
+            clause(57, 2000, 1, 0),
+            "57 of 58 checks made, 2,000 findings block, 1 warning"
         );
+    }
+
+    #[test]
+    fn what_is_left_out_is_named() {
+        let one = |check: &str, severity, option| Skipped {
+            check: check.to_owned(),
+            severity,
+            option,
+        };
+        let by_name = [
+            one("a", Severity::Blocker, SkipOption::Skip),
+            one("b", Severity::Notice, SkipOption::Skip),
+        ];
+        assert_eq!(
+            skipped(&by_name).unwrap(),
+            "blocker[a], notice[b]: what would be found is not known"
+        );
+        let others = [one("a", Severity::Blocker, SkipOption::Only)];
+        assert_eq!(
+            skipped(&others).unwrap(),
+            "1 check, because of --only: this was not a whole check"
+        );
+        assert_eq!(skipped(&[]), None);
     }
 
     #[test]

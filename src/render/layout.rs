@@ -2,12 +2,14 @@
 
 use super::amount::{between, duration};
 use super::block;
-use super::findings::{self, Tally};
+use super::findings;
 use super::line::{Columns, head, step_line};
 use super::look::Look;
 use super::progress;
 use crate::error::Exit;
-use crate::event::{ClusterFacts, Event, EventKind, Found, Level, Remaining, StepLabel, StepState};
+use crate::event::{
+    ClusterFacts, Event, EventKind, Found, Level, Remaining, Skipped, StepLabel, StepState, Tally,
+};
 use crate::pg::amount::counted;
 use crate::pg::quote::terminal_safe;
 
@@ -63,6 +65,7 @@ struct Run {
     clusters: Vec<ClusterFacts>,
     new: Option<std::path::PathBuf>,
     findings: Vec<Found>,
+    skipped: Vec<Skipped>,
     remaining: Vec<Remaining>,
     steps: Vec<StepLabel>,
     undone: Vec<(String, f64)>,
@@ -157,22 +160,8 @@ impl Layout {
             // For people the text is printed without a run around it.
             EventKind::Explained { .. } | EventKind::CheckListed(_) => {}
             EventKind::Finding(found) => self.run.findings.push(found.clone()),
-            EventKind::ChecksFinished {
-                made,
-                blockers,
-                warnings,
-                notices,
-                seconds,
-            } => {
-                let (made, blockers, warnings) = (*made, *blockers, *warnings);
-                let tally = Tally {
-                    made,
-                    blockers,
-                    warnings,
-                    notices: *notices,
-                };
-                self.checks_finished(tally, *seconds);
-            }
+            EventKind::CheckSkipped(skipped) => self.run.skipped.push(skipped.clone()),
+            EventKind::ChecksFinished(tally) => self.checks_finished(tally),
             EventKind::Message { level, text } => self.message(*level, text),
             EventKind::DowntimeEstimated {
                 seconds,
@@ -309,13 +298,16 @@ impl Layout {
         self.show == Show::All || matches!(self.run.command.as_str(), "check" | "verify")
     }
 
-    fn checks_finished(&mut self, tally: Tally, seconds: f64) {
+    fn checks_finished(&mut self, tally: &Tally) {
         let all = self.shows_all() || tally.blockers > 0;
-        let mut detail = tally.clause();
-        if !all && tally.quiet_findings() {
+        let mut detail = findings::tally(tally);
+        if !all && tally.warnings + tally.notices > 0 {
             detail += &format!(" ({})", findings::log_command(self.run.new.as_deref()));
         }
-        self.write_step("check", &detail, Some(seconds));
+        self.write_step("check", &detail, Some(tally.seconds));
+        if let Some(skipped) = findings::skipped(&std::mem::take(&mut self.run.skipped)) {
+            self.write_step("skipped", &skipped, None);
+        }
         self.write_findings(if all { Show::All } else { Show::Usual });
     }
 

@@ -26,7 +26,8 @@ impl Filter {
                 event.kind,
                 EventKind::RunStarted { .. }
                     | EventKind::Finding(_)
-                    | EventKind::ChecksFinished { .. }
+                    | EventKind::CheckSkipped(_)
+                    | EventKind::ChecksFinished(_)
                     | EventKind::Message {
                         level: Level::Warning,
                         ..

@@ -2,12 +2,12 @@
 
 use super::amount::duration;
 use super::block;
-use super::findings::{self, Tally};
+use super::findings;
 use super::line::{Columns, head, step_line};
 use super::look::Look;
 use super::standing::standing_name;
 use crate::error::Exit;
-use crate::event::{ClusterFacts, Event, EventKind, Found, Level, Remaining, StepLabel};
+use crate::event::{ClusterFacts, Event, EventKind, Found, Level, Remaining, Skipped, StepLabel};
 use crate::pg::quote::terminal_safe;
 
 /// Width of a step line behind its time.
@@ -37,6 +37,7 @@ struct Run {
     seen: Vec<String>,
     steps: String,
     findings: Vec<Found>,
+    skipped: Vec<Skipped>,
     remaining: Vec<Remaining>,
     result: Option<String>,
     failed: bool,
@@ -72,21 +73,13 @@ impl Run {
             EventKind::StepUndone { step, seconds } => {
                 self.step(event, step, "undone", Some(*seconds));
             }
-            EventKind::ChecksFinished {
-                made,
-                blockers,
-                warnings,
-                notices,
-                seconds,
-            } => {
-                let (made, blockers, warnings) = (*made, *blockers, *warnings);
-                let tally = Tally {
-                    made,
-                    blockers,
-                    warnings,
-                    notices: *notices,
-                };
-                self.step(event, "check", &tally.clause(), Some(*seconds));
+            EventKind::CheckSkipped(skipped) => self.skipped.push(skipped.clone()),
+            EventKind::ChecksFinished(tally) => {
+                let detail = findings::tally(tally);
+                self.step(event, "check", &detail, Some(tally.seconds));
+                if let Some(skipped) = findings::skipped(&std::mem::take(&mut self.skipped)) {
+                    self.step(event, "skipped", &skipped, None);
+                }
             }
             EventKind::Finding(found) => self.findings.push(found.clone()),
             EventKind::Message { level, text } => {

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use crate::error::{Error, Exit, Remedy};
 use crate::event::{
     ClusterFacts, DowntimePart, Event, EventKind, Found, Level, Listener, Remaining, Severity,
-    StepLabel, StepState,
+    StepLabel, StepState, Tally,
 };
 use crate::journal::{Phase, Standing};
 use crate::pg::Version;
@@ -190,13 +190,15 @@ fn new() -> EventKind {
 pub fn upgrade() -> Vec<Event> {
     let mut tape = Tape::new("2026-03-01T02:00:00Z");
     let standing = |standing| EventKind::Standing { standing };
-    let counts = EventKind::ChecksFinished {
+    let counts = EventKind::ChecksFinished(Tally {
         made: 58,
+        applicable: 58,
+        skipped: 0,
         blockers: 0,
         warnings: 2,
         notices: 0,
         seconds: 2.1,
-    };
+    });
     let refresh = |name: &str| Found {
         remedy: Some(
             Remedy::Sql {

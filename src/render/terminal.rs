@@ -93,7 +93,7 @@ impl Terminal {
             EventKind::StepFinished { .. }
             | EventKind::StepFailed { .. }
             | EventKind::StepUndone { .. }
-            | EventKind::ChecksFinished { .. }
+            | EventKind::ChecksFinished(_)
             | EventKind::RunFinished { .. } => self.moving = None,
             _ => {}
         }

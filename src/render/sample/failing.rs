@@ -4,7 +4,9 @@ use std::io;
 
 use super::{STEPS, Tape, finished, found, new, old, progress, run, started};
 use crate::error::{Code, Error, Exit, Remedy};
-use crate::event::{Advice, ClusterFacts, Event, EventKind, Found, Level, Remaining, Severity, StepLabel};
+use crate::event::{
+    Advice, ClusterFacts, Event, EventKind, Found, Level, Remaining, Severity, StepLabel, Tally,
+};
 use crate::journal::Phase;
 use crate::pg::Version;
 
@@ -95,13 +97,15 @@ pub fn findings() -> Vec<Event> {
     for one in all {
         tape.after(0.1, EventKind::Finding(one));
     }
-    let counts = EventKind::ChecksFinished {
+    let counts = EventKind::ChecksFinished(Tally {
         made: 58,
+        applicable: 58,
+        skipped: 0,
         blockers: 3,
         warnings: 2,
         notices: 1,
         seconds: 2.1,
-    };
+    });
     let error = Error::new(Code::Blocked, "3 findings block the upgrade");
     let again = "pg_migrator check -b /usr/lib/postgresql/15/bin -B /usr/lib/postgresql/17/bin";
     let standing = "nothing has been changed; the old cluster is as it was";
