@@ -9,6 +9,7 @@ mod finalize;
 mod findings;
 mod log;
 mod migration;
+mod output;
 mod prepare;
 mod rehearsal;
 mod resume;

@@ -154,6 +154,15 @@ pub enum EventKind {
     CheckListed(ListedCheck),
     /// A check found something.
     Finding(Found),
+    /// The findings of a check were written to a file, because there are many.
+    FindingsListed {
+        /// Name of the check.
+        check: String,
+        /// How many.
+        findings: usize,
+        /// Where.
+        file: PathBuf,
+    },
     /// A check was left out.
     CheckSkipped(Skipped),
     /// All checks that are wanted were made.

@@ -28,6 +28,7 @@ mod standing;
 mod terminal;
 
 pub use codes::{error_table, explain};
+pub use findings::{MANY, listing};
 pub use json::JsonLines;
 pub use layout::Show;
 pub use list::list;

@@ -104,6 +104,9 @@ pub struct Check {
     /// Make these checks alone: that is not a whole check
     #[arg(long, value_name = "ID", value_delimiter = ',', conflicts_with_all = ["list", "skip"])]
     pub only: Vec<String>,
+    /// Write each list of more than 10 findings whole to a file in this directory
+    #[arg(long, value_name = "DIR", conflicts_with = "list")]
+    pub output_dir: Option<PathBuf>,
     #[command(flatten)]
     pub clusters: Clusters,
 }

@@ -1,7 +1,10 @@
 //! `check`: verifies that an upgrade would succeed, and changes nothing.
 
+use std::path::Path;
+
 use super::args::{Check, Global};
 use super::findings::Asking;
+use super::output::Output;
 use super::run::{Ending, Run};
 use super::survey::{self, Examined, Purpose};
 use crate::checks;
@@ -56,8 +59,21 @@ fn list(global: &Global) -> Exit {
 /// A check leaves nothing behind.
 fn examine(run: &Run, global: &Global, arguments: &Check) -> Result<Examined> {
     let clusters = &arguments.clusters;
-    let asking = Asking::of(&arguments.only, &clusters.skip)?;
+    let mut asking = Asking::of(&arguments.only, &clusters.skip)?;
     let surveyed = survey::survey(run, global, clusters)?;
+    // Only now this process is the user who will write them.
+    let clusters_at: Vec<&Path> = [
+        Some(surveyed.0.old.path.as_path()),
+        surveyed.0.new_dir.as_deref(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    asking.output = Output::find(
+        &asking.checks,
+        &clusters_at,
+        arguments.output_dir.as_deref(),
+    )?;
     let purpose = match arguments.rehearse {
         true => Purpose::Rehearsal,
         false => Purpose::Check,

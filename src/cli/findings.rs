@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::output::Output;
 use super::run::Run;
 use crate::checks::{self, Check, Finding, Report, Selection};
 use crate::error::{Error, Result};
@@ -14,6 +15,8 @@ pub struct Asking {
     pub checks: Vec<Check>,
     /// Those of them the operator wants.
     pub selection: Selection,
+    /// Where files are written.
+    pub output: Output,
 }
 
 impl Asking {
@@ -25,12 +28,21 @@ impl Asking {
     pub fn of(only: &[String], skip: &[String]) -> Result<Self> {
         let checks = checks::all()?;
         let selection = Selection::new(&checks, only, skip)?;
-        Ok(Self { checks, selection })
+        let output = Output::default();
+        Ok(Self {
+            checks,
+            selection,
+            output,
+        })
     }
 }
 
 /// Tells what was found, what could not be looked for, and what was not.
-pub fn tell(run: &Run, report: &Report, asking: &Asking, started: Instant) {
+///
+/// # Errors
+///
+/// Where a file that was asked for cannot be written; everything has been told by then.
+pub fn tell(run: &Run, report: &Report, asking: &Asking, started: Instant) -> Result<()> {
     let found: Vec<Found> = (report.findings.iter().map(found))
         .chain(report.not_made.iter().map(not_made))
         .collect();
@@ -44,6 +56,9 @@ pub fn tell(run: &Run, report: &Report, asking: &Asking, started: Instant) {
         notices: count(Severity::Notice),
         seconds: started.elapsed().as_secs_f64(),
     };
+    let written = asking
+        .output
+        .write_lists(&asking.checks, &found, &run.stream);
     let emit = |kind| run.stream.emit(kind);
     found.into_iter().map(EventKind::Finding).for_each(emit);
     let skipped = report.skipped.iter().cloned();
@@ -56,6 +71,7 @@ pub fn tell(run: &Run, report: &Report, asking: &Asking, started: Instant) {
         });
     }
     run.stream.emit(EventKind::ChecksFinished(tally));
+    written
 }
 
 fn found(finding: &Finding) -> Found {

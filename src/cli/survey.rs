@@ -169,7 +169,7 @@ fn examine(
             cancel: &run.cancel,
         };
         let report = checks::run(&checks, &subject, asked)?;
-        tell(run, &report, asking, started);
+        tell(run, &report, asking, started)?;
         Ok(report)
     };
     let (portrait, asked) = read_and_ask(old, jobs(arguments), &run.cancel, purpose, &checks)

@@ -1,6 +1,7 @@
 //! Findings, grouped by how much they matter and by the check that found them.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use super::block;
 use super::look::Look;
@@ -64,15 +65,32 @@ fn label(look: &Look, severity: Severity, check: &str) -> String {
     }
 }
 
+/// As many findings of one check are read; more are looked through with other tools.
+pub const MANY: usize = 10;
+
+/// How much of a long list is shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Length<'a> {
+    /// All of it.
+    Whole,
+    /// Its beginning, and where the rest is: the files by the names of checks.
+    Short(&'a BTreeMap<String, PathBuf>),
+}
+
 /// All findings as one block a check, blockers first.
 ///
 /// A remedy that is the same for every finding of a check is said once.
-pub(super) fn findings(look: &Look, found: &[Found]) -> String {
+pub(super) fn findings(look: &Look, found: &[Found], length: Length<'_>) -> String {
     let groups: Vec<String> = grouped(found)
         .iter()
-        .map(|group| render(look, group))
+        .map(|group| render(look, group, length))
         .collect();
     groups.join("\n")
+}
+
+/// The same for a file.
+pub fn listing(found: &[Found]) -> String {
+    findings(&Look::plain(), found, Length::Whole)
 }
 
 /// The groups, in the order of severity and, within one, of the first finding.
@@ -91,7 +109,7 @@ fn grouped(found: &[Found]) -> Vec<Vec<&Found>> {
     groups
 }
 
-fn render(look: &Look, group: &[&Found]) -> String {
+fn render(look: &Look, group: &[&Found], length: Length<'_>) -> String {
     let mut out = String::new();
     let first = group[0];
     let number = count(group.len() as u64);
@@ -105,7 +123,11 @@ fn render(look: &Look, group: &[&Found]) -> String {
     let shared = group.len() > 1
         && first.remedy.is_some()
         && group.iter().all(|one| one.remedy == first.remedy);
-    for one in group {
+    let shown = match length {
+        Length::Whole => group.len(),
+        Length::Short(_) => group.len().min(MANY),
+    };
+    for one in &group[..shown] {
         let place = one
             .database
             .as_deref()
@@ -123,6 +145,16 @@ fn render(look: &Look, group: &[&Found]) -> String {
             let label = marked("remedy", advice);
             block::remedy(&mut out, "    ", &label, &advice.remedy);
         }
+    }
+    if let Length::Short(files) = length
+        && shown < group.len()
+    {
+        let more = count((group.len() - shown) as u64);
+        let rest = match files.get(&first.check) {
+            Some(file) => format!("all are in {}", terminal_safe(&file.to_string_lossy())),
+            None => "--verbose shows all, check --output-dir DIR writes them to a file".to_owned(),
+        };
+        block::line(&mut out, &format!("  and {more} more: {rest}"));
     }
     if let Some(advice) = first.remedy.as_ref().filter(|_| shared) {
         let label = marked("remedy for all of them", advice);
@@ -168,6 +200,41 @@ mod tests {
             clause(57, 2000, 1, 0),
             "57 of 58 checks made, 2,000 findings block, 1 warning"
         );
+    }
+
+    #[test]
+    fn a_long_list_is_cut_and_says_where_the_rest_is() {
+        let one = |number: usize| Found {
+            check: "things".to_owned(),
+            severity: Severity::Warning,
+            database: None,
+            sentence: format!("thing {number}"),
+            columns: BTreeMap::new(),
+            facts: Vec::new(),
+            remedy: None,
+        };
+        let found: Vec<Found> = (1..=MANY + 2).map(one).collect();
+        let text = |found: &[Found], length| findings(&Look::plain(), found, length);
+        let files = BTreeMap::from([("things".to_owned(), PathBuf::from("/srv/out/things.txt"))]);
+        let none = BTreeMap::new();
+        for (files, rest) in [
+            (&files, "  and 2 more: all are in /srv/out/things.txt\n"),
+            (&none, "  and 2 more: --verbose shows all"),
+        ] {
+            let cut = text(&found, Length::Short(files));
+            assert!(
+                cut.starts_with("warning[things]: 12 found\n  thing 1\n"),
+                "{cut}"
+            );
+            assert!(
+                cut.contains("  thing 10\n") && !cut.contains("thing 11"),
+                "{cut}"
+            );
+            assert!(cut.contains(rest), "{cut}");
+        }
+        let fits = text(&found[..MANY], Length::Short(&none));
+        assert_eq!(fits, listing(&found[..MANY]));
+        assert!(listing(&found).ends_with("  thing 11\n  thing 12\n"));
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Where on the page each event goes: the pure half of the terminal.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use super::amount::{between, duration};
 use super::block;
-use super::findings;
+use super::findings::{self, Length};
 use super::line::{Columns, head, step_line};
 use super::look::Look;
 use super::progress;
@@ -22,10 +25,10 @@ const SLOW_UNDO: f64 = 1.0;
 /// Which findings are shown where the checks of a run found nothing that blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Show {
-    /// `check` and `verify` show all of them; other commands count them and name the command
-    /// that shows them.
+    /// `check` and `verify` show them; other commands count them and name the command that
+    /// shows them. Of a long list the beginning is shown.
     Usual,
-    /// All of them.
+    /// All of them, however many.
     All,
 }
 
@@ -63,8 +66,9 @@ struct Run {
     command: String,
     mode: Option<String>,
     clusters: Vec<ClusterFacts>,
-    new: Option<std::path::PathBuf>,
+    new: Option<PathBuf>,
     findings: Vec<Found>,
+    lists: BTreeMap<String, PathBuf>,
     skipped: Vec<Skipped>,
     remaining: Vec<Remaining>,
     steps: Vec<StepLabel>,
@@ -160,6 +164,9 @@ impl Layout {
             // For people the text is printed without a run around it.
             EventKind::Explained { .. } | EventKind::CheckListed(_) => {}
             EventKind::Finding(found) => self.run.findings.push(found.clone()),
+            EventKind::FindingsListed { check, file, .. } => {
+                self.run.lists.insert(check.clone(), file.clone());
+            }
             EventKind::CheckSkipped(skipped) => self.run.skipped.push(skipped.clone()),
             EventKind::ChecksFinished(tally) => self.checks_finished(tally),
             EventKind::Message { level, text } => self.message(*level, text),
@@ -315,7 +322,11 @@ impl Layout {
     fn write_findings(&mut self, show: Show) {
         let found = std::mem::take(&mut self.run.findings);
         if show == Show::All {
-            let text = findings::findings(&self.look, &found);
+            let length = match self.show {
+                Show::All => Length::Whole,
+                Show::Usual => Length::Short(&self.run.lists),
+            };
+            let text = findings::findings(&self.look, &found, length);
             self.write(Section::Findings, To::Output, text);
         }
     }

@@ -109,6 +109,7 @@ impl Run {
             EventKind::StepStands { .. }
             | EventKind::Progress { .. }
             | EventKind::CheckListed(_)
+            | EventKind::FindingsListed { .. }
             | EventKind::Explained { .. } => {}
         }
     }
@@ -149,7 +150,7 @@ impl Run {
             block::line(&mut steps, &format!("  {}", terminal_safe(&left)));
         }
         sections.push(steps);
-        sections.push(findings::findings(&Look::plain(), &self.findings));
+        sections.push(findings::listing(&self.findings));
         sections.push(self.result.clone().unwrap_or_else(|| {
             "this run did not come to its end: it is still going on, or the program was killed\n"
                 .into()
