@@ -163,6 +163,19 @@ pub enum EventKind {
         /// Where.
         file: PathBuf,
     },
+    /// Remedies were written to a file, as a script for psql.
+    RemediesWritten {
+        /// Where.
+        file: PathBuf,
+        /// How many it carries out.
+        statements: usize,
+        /// How many are in it as comments, because they throw something away.
+        destructive: usize,
+        /// How many findings are remedied otherwise.
+        by_hand: usize,
+        /// The command that runs it.
+        command: String,
+    },
     /// A check was left out.
     CheckSkipped(Skipped),
     /// All checks that are wanted were made.

@@ -22,6 +22,7 @@ mod replay;
 mod report;
 #[cfg(test)]
 mod sample;
+mod script;
 #[cfg(test)]
 mod snapshot;
 mod standing;
@@ -35,5 +36,6 @@ pub use list::list;
 pub use look::Look;
 pub use replay::{Filter, replay};
 pub use report::report;
+pub use script::{Script, script};
 pub use standing::{Clusters, standing_sentence};
 pub use terminal::Terminal;

@@ -107,6 +107,9 @@ pub struct Check {
     /// Write each list of more than 10 findings whole to a file in this directory
     #[arg(long, value_name = "DIR", conflicts_with = "list")]
     pub output_dir: Option<PathBuf>,
+    /// Write the remedies that are SQL to this file, as a script for psql
+    #[arg(long, value_name = "FILE", conflicts_with = "list")]
+    pub sql: Option<PathBuf>,
     #[command(flatten)]
     pub clusters: Clusters,
 }

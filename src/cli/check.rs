@@ -1,5 +1,6 @@
 //! `check`: verifies that an upgrade would succeed, and changes nothing.
 
+use std::iter;
 use std::path::Path;
 
 use super::args::{Check, Global};
@@ -11,7 +12,9 @@ use crate::checks;
 use crate::engine::Outcome;
 use crate::error::{Exit, Result};
 use crate::event::{EventKind, Sink};
+use crate::pg::quote::{shell, shell_path};
 use crate::render;
+use crate::survey::Surveyed;
 
 pub fn run(global: &Global, arguments: Check) -> Exit {
     if arguments.list {
@@ -56,27 +59,48 @@ fn list(global: &Global) -> Exit {
     end(&run, told)
 }
 
-/// A check leaves nothing behind.
+/// A check leaves nothing behind but the files that were asked for.
 fn examine(run: &Run, global: &Global, arguments: &Check) -> Result<Examined> {
     let clusters = &arguments.clusters;
     let mut asking = Asking::of(&arguments.only, &clusters.skip)?;
     let surveyed = survey::survey(run, global, clusters)?;
-    // Only now this process is the user who will write them.
-    let clusters_at: Vec<&Path> = [
-        Some(surveyed.0.old.path.as_path()),
-        surveyed.0.new_dir.as_deref(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    asking.output = Output::find(
-        &asking.checks,
-        &clusters_at,
-        arguments.output_dir.as_deref(),
-    )?;
+    asking.output = output(arguments, &asking.checks, &surveyed.0)?;
     let purpose = match arguments.rehearse {
         true => Purpose::Rehearsal,
         false => Purpose::Check,
     };
-    survey::examine_and_keep_no_log(run, clusters, surveyed, &asking, purpose)
+    let examined = survey::examine_and_keep_no_log(run, clusters, surveyed, &asking, purpose);
+    asking.output.write_script(&run.stream)?;
+    examined
+}
+
+/// Where files are to be written; to be asked by the user who will write them.
+fn output(arguments: &Check, checks: &[checks::Check], surveyed: &Surveyed) -> Result<Output> {
+    let new = surveyed.new_dir.as_deref();
+    let clusters: Vec<&Path> = iter::once(&*surveyed.old.path).chain(new).collect();
+    let output = Output::find(checks, &clusters, arguments.output_dir.as_deref())?;
+    match &arguments.sql {
+        None => Ok(output),
+        Some(file) => output.with_script(&clusters, file, about(surveyed), psql(surveyed)),
+    }
+}
+
+fn about(surveyed: &Surveyed) -> String {
+    format!(
+        "{} before it is upgraded from PostgreSQL {} to {}",
+        surveyed.old.path.display(),
+        surveyed.old_installation.version.text,
+        surveyed.new_installation.version.text
+    )
+}
+
+/// New's psql, as the install user; it finds the server where that is running.
+fn psql(surveyed: &Surveyed) -> String {
+    let program = surveyed.new_installation.bindir.join("psql");
+    let mut out = format!("{} -X", shell_path(&program));
+    if let Some(serving) = &surveyed.serving {
+        let (host, port) = (shell_path(&serving.endpoint.host), serving.endpoint.port);
+        out += &format!(" -h {host} -p {port}");
+    }
+    out + &format!(" -U {}", shell(&surveyed.user))
 }

@@ -41,7 +41,7 @@ impl Asking {
 ///
 /// # Errors
 ///
-/// Where a file that was asked for cannot be written; everything has been told by then.
+/// Where a list that was asked for cannot be written; everything has been told by then.
 pub fn tell(run: &Run, report: &Report, asking: &Asking, started: Instant) -> Result<()> {
     let found: Vec<Found> = (report.findings.iter().map(found))
         .chain(report.not_made.iter().map(not_made))
@@ -56,21 +56,21 @@ pub fn tell(run: &Run, report: &Report, asking: &Asking, started: Instant) -> Re
         notices: count(Severity::Notice),
         seconds: started.elapsed().as_secs_f64(),
     };
-    let written = asking
-        .output
-        .write_lists(&asking.checks, &found, &run.stream);
+    let cleared = asking.output.clear(&asking.checks);
+    let written = cleared.and_then(|()| asking.output.write_lists(&found, &run.stream));
     let emit = |kind| run.stream.emit(kind);
-    found.into_iter().map(EventKind::Finding).for_each(emit);
+    found.iter().cloned().map(EventKind::Finding).for_each(emit);
+    asking.output.remember(found);
     let skipped = report.skipped.iter().cloned();
     skipped.map(EventKind::CheckSkipped).for_each(emit);
     let beside = |name: &&String| report.inapplicable.contains(name);
     for name in asking.selection.names().filter(beside) {
-        run.stream.emit(EventKind::Message {
+        emit(EventKind::Message {
             level: Level::Note,
             text: format!("{name} is no check of an upgrade between these versions"),
         });
     }
-    run.stream.emit(EventKind::ChecksFinished(tally));
+    emit(EventKind::ChecksFinished(tally));
     written
 }
 

@@ -7,13 +7,15 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
 use crate::checks::Check;
 use crate::disk::Area;
 use crate::error::{Code, Error, Remedy, Result};
-use crate::event::{EventKind, Found, Sink};
+use crate::event::{EventKind, Found, Level, Sink};
+use crate::pg::quote;
 use crate::render;
 
 /// What the first line of a file says before the digest.
@@ -26,6 +28,20 @@ const MODE: u32 = 0o600;
 #[derive(Debug, Default)]
 pub struct Output {
     lists: Option<Area>,
+    script: Option<ScriptFile>,
+    /// What was found; none before anything was looked for.
+    found: Mutex<Option<Vec<Found>>>,
+}
+
+/// A script of remedies that is wanted.
+#[derive(Debug)]
+struct ScriptFile {
+    area: Area,
+    name: String,
+    /// Which cluster it is for, in words.
+    about: String,
+    /// What runs a script, but for its database and its file.
+    psql: String,
 }
 
 impl Output {
@@ -37,7 +53,7 @@ impl Output {
     /// replaced that must not be.
     pub fn find(checks: &[Check], clusters: &[&Path], output_dir: Option<&Path>) -> Result<Self> {
         let lists = output_dir.map(Area::new).transpose()?;
-        for area in &lists {
+        if let Some(area) = &lists {
             outside(clusters, area)?;
         }
         for (area, check) in lists
@@ -46,11 +62,53 @@ impl Output {
         {
             replaceable(&area.root().join(list_name(&check.id)))?;
         }
-        Ok(Self { lists })
+        Ok(Self {
+            lists,
+            ..Self::default()
+        })
     }
 
-    /// Writes each long list to a file of its own, and takes away those of an earlier check.
-    pub fn write_lists(&self, checks: &[Check], found: &[Found], sink: &dyn Sink) -> Result<()> {
+    /// The same for a script of remedies for the cluster that `about` says, to be run by `psql`.
+    pub fn with_script(
+        mut self,
+        clusters: &[&Path],
+        file: &Path,
+        about: String,
+        psql: String,
+    ) -> Result<Self> {
+        let named = file.file_name().and_then(|name| name.to_str());
+        let name = named.ok_or_else(|| {
+            Error::new(Code::BadArguments, "this is not the name of a file")
+                .fact("--sql", file.display())
+        })?;
+        let parent = match file.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let area = Area::new(parent)?;
+        outside(clusters, &area)?;
+        replaceable(&area.root().join(name))?;
+        self.script = Some(ScriptFile {
+            area,
+            name: name.to_owned(),
+            about,
+            psql,
+        });
+        Ok(self)
+    }
+
+    /// Takes away the lists of an earlier check.
+    pub fn clear(&self, checks: &[Check]) -> Result<()> {
+        let lists = self.lists.iter();
+        let files = lists.flat_map(|area| checks.iter().map(move |check| (area, &check.id)));
+        for (area, check) in files {
+            remove_ours(area, &list_name(check))?;
+        }
+        Ok(())
+    }
+
+    /// Writes each long list to a file of its own.
+    pub fn write_lists(&self, found: &[Found], sink: &dyn Sink) -> Result<()> {
         let Some(area) = &self.lists else {
             return Ok(());
         };
@@ -59,10 +117,6 @@ impl Output {
             by_check.entry(&one.check).or_default().push(one.clone());
         }
         by_check.retain(|_, found| found.len() > render::MANY);
-        let names = checks.iter().map(|check| check.id.as_str());
-        for name in names.filter(|name| !by_check.contains_key(name)) {
-            remove_ours(area, &list_name(name))?;
-        }
         if !by_check.is_empty() {
             area.create_dir("", 0o700)?;
         }
@@ -75,6 +129,55 @@ impl Output {
                 file: area.root().join(&file),
             });
         }
+        Ok(())
+    }
+
+    /// Keeps what was found, for the script.
+    pub fn remember(&self, found: Vec<Found>) {
+        if self.script.is_some() {
+            let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+            all.get_or_insert_default().extend(found);
+        }
+    }
+
+    /// Writes the remedies that are SQL to their file; where there is none, there is no file.
+    pub fn write_script(&self, sink: &dyn Sink) -> Result<()> {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&self.script, &*found) {
+            (Some(script), Some(found)) => script.write(found, sink),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl ScriptFile {
+    fn write(&self, found: &[Found], sink: &dyn Sink) -> Result<()> {
+        let file = self.area.root().join(&self.name);
+        let Some(script) = render::script(&self.about, found) else {
+            remove_ours(&self.area, &self.name)?;
+            sink.emit(EventKind::Message {
+                level: Level::Note,
+                text: format!("no remedy is SQL: {} is not written", file.display()),
+            });
+            return Ok(());
+        };
+        write(&self.area, &self.name, "--", &script.text)?;
+        let database = match quote::is_plain(&script.database) {
+            true => script.database,
+            false => format!("dbname={}", quote::conninfo(&script.database)),
+        };
+        sink.emit(EventKind::RemediesWritten {
+            command: format!(
+                "{} -d {} -f {}",
+                self.psql,
+                quote::shell(&database),
+                quote::shell_path(&file)
+            ),
+            file,
+            statements: script.statements,
+            destructive: script.destructive,
+            by_hand: script.by_hand,
+        });
         Ok(())
     }
 }
@@ -163,7 +266,6 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
-    use std::sync::Mutex;
 
     use crate::checks;
     use crate::event::Severity;
@@ -198,7 +300,8 @@ mod tests {
         let heard = Heard::default();
         let write = |number| {
             let output = Output::find(&checks, &[], Some(&dir)).unwrap();
-            output.write_lists(&checks, &many(number), &heard).unwrap();
+            output.clear(&checks).unwrap();
+            output.write_lists(&many(number), &heard).unwrap();
         };
         write(render::MANY);
         assert!(!dir.exists(), "nothing was to be written");
@@ -227,14 +330,14 @@ mod tests {
         let checks = checks::all().unwrap();
         let find = || Output::find(&checks, &[], Some(place.path()));
         let output = find().unwrap();
-        let write = || output.write_lists(&checks, &many(20), &Heard::default());
+        let write = || output.write_lists(&many(20), &Heard::default());
         write().unwrap();
         let ours = fs::read_to_string(&file).unwrap();
         for other in [format!("{ours}\n"), String::new(), "mine\n".to_owned()] {
             fs::write(&file, &other).unwrap();
             assert_eq!(find().unwrap_err().code(), Code::BadArguments);
             assert_eq!(write().unwrap_err().code(), Code::BadArguments);
-            output.write_lists(&checks, &[], &Heard::default()).unwrap();
+            output.clear(&checks).unwrap();
             assert_eq!(fs::read_to_string(&file).unwrap(), other);
         }
     }

@@ -79,6 +79,35 @@ pub fn conninfo(value: &str) -> String {
     format!("'{escaped}'")
 }
 
+/// The line of a psql script that goes on in another database of the same server.
+///
+/// psql takes the argument of `\connect` apart three times: as a string with escapes, as an
+/// identifier, and as a connection string. A name without anything to quote stays as it is.
+pub fn psql_connect(database: &str) -> String {
+    if is_plain(database) {
+        return format!("\\connect {database}");
+    }
+    let mut out = String::from("\\connect -reuse-previous=on '");
+    for c in ident(&format!("dbname={}", conninfo(database))).chars() {
+        match c {
+            '\'' => out.push_str("''"),
+            '\\' => out.push_str("\\\\"),
+            c if c.is_ascii_control() => {
+                let _ = write!(out, "\\{:03o}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('\'');
+    out
+}
+
+/// Whether a name means itself to psql, wherever a database is named.
+pub fn is_plain(database: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    !database.is_empty() && database.chars().all(plain)
+}
+
 /// Text from a catalog or a file, made harmless for a terminal.
 ///
 /// Escaped are control characters and the marks that change the direction or the lines of
@@ -140,6 +169,23 @@ mod tests {
     fn conninfo_values_are_quoted() {
         assert_eq!(conninfo("a'b\\c d"), "'a\\'b\\\\c d'");
         assert_eq!(conninfo(""), "''");
+    }
+
+    #[test]
+    fn a_database_is_named_to_psql() {
+        assert_eq!(psql_connect("shop_2"), "\\connect shop_2");
+        assert_eq!(
+            psql_connect("a=b"),
+            "\\connect -reuse-previous=on '\"dbname=''a=b''\"'"
+        );
+        // As a connection string it is dbname='a"b\'c\\d' with a line break before the d.
+        assert_eq!(
+            psql_connect("a\"b'c\\\nd"),
+            "\\connect -reuse-previous=on '\"dbname=''a\"\"b\\\\''c\\\\\\\\\\012d''\"'"
+        );
+        for special in ["", "-", "a b", "postgres://x"] {
+            assert!(!is_plain(special), "{special}");
+        }
     }
 
     #[test]

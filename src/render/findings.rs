@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::block;
 use super::look::Look;
-use crate::event::{Advice, Found, Severity, SkipOption, Skipped, Tally};
+use crate::event::{Advice, EventKind, Found, Severity, SkipOption, Skipped, Tally};
 use crate::pg::amount::{count, counted};
 use crate::pg::quote::{shell_path, terminal_safe};
 
@@ -46,6 +46,37 @@ pub(super) fn skipped(skipped: &[Skipped]) -> Option<String> {
     let names: Vec<String> = skipped.iter().map(named).collect();
     let all = names.join(", ");
     (!names.is_empty()).then(|| format!("{all}: what would be found is not known"))
+}
+
+/// What is in a script of remedies, and how it is run; nothing for any other event.
+pub(super) fn remedies(event: &EventKind) -> String {
+    let EventKind::RemediesWritten {
+        file,
+        statements,
+        destructive,
+        by_hand,
+        command,
+    } = event
+    else {
+        return String::new();
+    };
+    let written = *statements + *destructive;
+    let mut out = match written {
+        1 => "1 remedy in SQL is in ".to_owned(),
+        many => format!("{} remedies in SQL are in ", count(many as u64)),
+    };
+    out += &file.to_string_lossy();
+    if *destructive > 0 {
+        out += &format!(
+            ", {} of them commented out because of what is destroyed",
+            count(*destructive as u64)
+        );
+    }
+    if *by_hand > 0 {
+        let findings = counted(*by_hand as u64, "finding");
+        out += &format!("; {findings} must be remedied otherwise");
+    }
+    format!("{out}; to run it: {command}")
 }
 
 /// The command that shows the findings a run has only counted.
@@ -235,6 +266,28 @@ mod tests {
         let fits = text(&found[..MANY], Length::Short(&none));
         assert_eq!(fits, listing(&found[..MANY]));
         assert!(listing(&found).ends_with("  thing 11\n  thing 12\n"));
+    }
+
+    #[test]
+    fn a_script_is_told_with_what_is_in_it() {
+        let told = |statements, destructive, by_hand| {
+            remedies(&EventKind::RemediesWritten {
+                file: "/srv/fix.sql".into(),
+                statements,
+                destructive,
+                by_hand,
+                command: "psql -f /srv/fix.sql".into(),
+            })
+        };
+        assert_eq!(
+            told(1, 0, 0),
+            "1 remedy in SQL is in /srv/fix.sql; to run it: psql -f /srv/fix.sql"
+        );
+        assert_eq!(
+            told(1200, 3, 1),
+            "1,203 remedies in SQL are in /srv/fix.sql, 3 of them commented out because of what \
+             is destroyed; 1 finding must be remedied otherwise; to run it: psql -f /srv/fix.sql"
+        );
     }
 
     #[test]

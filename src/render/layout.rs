@@ -170,6 +170,10 @@ impl Layout {
             EventKind::CheckSkipped(skipped) => self.run.skipped.push(skipped.clone()),
             EventKind::ChecksFinished(tally) => self.checks_finished(tally),
             EventKind::Message { level, text } => self.message(*level, text),
+            EventKind::RemediesWritten { .. } => {
+                self.write_findings(Show::All);
+                self.message(Level::Note, &findings::remedies(&event.kind));
+            }
             EventKind::DowntimeEstimated {
                 seconds,
                 parts,

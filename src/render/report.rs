@@ -110,6 +110,7 @@ impl Run {
             | EventKind::Progress { .. }
             | EventKind::CheckListed(_)
             | EventKind::FindingsListed { .. }
+            | EventKind::RemediesWritten { .. }
             | EventKind::Explained { .. } => {}
         }
     }
