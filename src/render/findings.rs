@@ -66,11 +66,13 @@ pub(super) fn remedies(event: &EventKind) -> String {
         many => format!("{} remedies in SQL are in ", count(many as u64)),
     };
     out += &file.to_string_lossy();
-    if *destructive > 0 {
-        out += &format!(
-            ", {} of them commented out because of what is destroyed",
-            count(*destructive as u64)
-        );
+    let commented = match *destructive {
+        0 => String::new(),
+        all if all == written => "all".to_owned(),
+        some => count(some as u64),
+    };
+    if !commented.is_empty() {
+        out += &format!(", {commented} of them commented out because they destroy something");
     }
     if *by_hand > 0 {
         let findings = counted(*by_hand as u64, "finding");
@@ -285,8 +287,8 @@ mod tests {
         );
         assert_eq!(
             told(1200, 3, 1),
-            "1,203 remedies in SQL are in /srv/fix.sql, 3 of them commented out because of what \
-             is destroyed; 1 finding must be remedied otherwise; to run it: psql -f /srv/fix.sql"
+            "1,203 remedies in SQL are in /srv/fix.sql, 3 of them commented out because they \
+             destroy something; 1 finding must be remedied otherwise; to run it: psql -f /srv/fix.sql"
         );
     }
 

@@ -2,7 +2,7 @@
 
 mod failing;
 
-pub use failing::{attack, findings, precondition, restore_failed};
+pub use failing::{attack, chosen, findings, precondition, restore_failed};
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -408,6 +408,7 @@ pub fn all() -> Vec<(&'static str, Vec<Event>)> {
         ("upgrade", upgrade()),
         ("precondition", precondition()),
         ("findings", findings()),
+        ("chosen", chosen()),
         ("rollback", rollback()),
         ("restore_failed", restore_failed()),
         ("status", status()),

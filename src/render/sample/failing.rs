@@ -5,7 +5,8 @@ use std::io;
 use super::{STEPS, Tape, finished, found, new, old, progress, run, started};
 use crate::error::{Code, Error, Exit, Remedy};
 use crate::event::{
-    Advice, ClusterFacts, Event, EventKind, Found, Level, Remaining, Severity, StepLabel, Tally,
+    Advice, ClusterFacts, Event, EventKind, Found, Level, Remaining, Severity, SkipOption, Skipped,
+    StepLabel, Tally,
 };
 use crate::journal::Phase;
 use crate::pg::Version;
@@ -112,6 +113,74 @@ pub fn findings() -> Vec<Event> {
     tape.after(1.4, counts).after(
         0.0,
         finished(Exit::Findings, standing, Some(error), &[again], 2.2),
+    );
+    tape.events
+}
+
+/// Some checks are left out, and one of the others finds much.
+pub fn chosen() -> Vec<Event> {
+    let mut tape = Tape::new("2026-03-01T02:00:00Z");
+    let oids = |number: usize| {
+        let table = format!("public.t{number}");
+        Found {
+            columns: [("relation".to_owned(), table.clone())].into(),
+            remedy: Some(Advice {
+                remedy: Remedy::Sql {
+                    database: "app".into(),
+                    sql: format!("ALTER TABLE {table} SET WITHOUT OIDS;"),
+                },
+                destructive: true,
+            }),
+            ..found(
+                "tables-with-oids",
+                Severity::Blocker,
+                Some("app"),
+                &format!("table {table} has a hidden oid column"),
+            )
+        }
+    };
+    tape.after(0.0, run("check", &[])).after(0.1, old());
+    let listed = EventKind::FindingsListed {
+        check: "tables-with-oids".into(),
+        findings: 12,
+        file: "/srv/my lists/tables-with-oids.txt".into(),
+    };
+    tape.after(0.1, listed);
+    for number in 1..=12 {
+        tape.after(0.0, EventKind::Finding(oids(number)));
+    }
+    for (check, severity) in [
+        ("prepared-transactions", Severity::Blocker),
+        ("event-triggers", Severity::Notice),
+    ] {
+        let skipped = Skipped {
+            check: check.into(),
+            severity,
+            option: SkipOption::Skip,
+        };
+        tape.after(0.0, EventKind::CheckSkipped(skipped));
+    }
+    let counts = EventKind::ChecksFinished(Tally {
+        made: 56,
+        applicable: 58,
+        skipped: 2,
+        blockers: 12,
+        warnings: 0,
+        notices: 0,
+        seconds: 2.1,
+    });
+    let written = EventKind::RemediesWritten {
+        file: "/srv/fix.sql".into(),
+        statements: 0,
+        destructive: 12,
+        by_hand: 0,
+        command: "/usr/lib/postgresql/17/bin/psql -X -U postgres -d app -f /srv/fix.sql".into(),
+    };
+    let error = Error::new(Code::Blocked, "something blocks the upgrade");
+    let standing = "nothing has been changed; the old cluster is as it was";
+    tape.after(1.0, counts).after(0.0, written).after(
+        0.0,
+        finished(Exit::Findings, standing, Some(error), &[], 2.2),
     );
     tape.events
 }
