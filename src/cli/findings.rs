@@ -57,10 +57,8 @@ pub fn tell(run: &Run, report: &Report, asking: &Asking, started: Instant) -> Re
         seconds: started.elapsed().as_secs_f64(),
     };
     let cleared = asking.output.clear(&asking.checks);
-    let written = cleared.and_then(|()| asking.output.write_lists(&found, &run.stream));
+    let written = tell_found(run, asking, found);
     let emit = |kind| run.stream.emit(kind);
-    found.iter().cloned().map(EventKind::Finding).for_each(emit);
-    asking.output.remember(found);
     let skipped = report.skipped.iter().cloned();
     skipped.map(EventKind::CheckSkipped).for_each(emit);
     let beside = |name: &&String| report.inapplicable.contains(name);
@@ -71,6 +69,20 @@ pub fn tell(run: &Run, report: &Report, asking: &Asking, started: Instant) -> Re
         });
     }
     emit(EventKind::ChecksFinished(tally));
+    cleared.and(written)
+}
+
+/// Tells findings, after their long lists are in files where that was asked for.
+///
+/// # Errors
+///
+/// Where a list cannot be written; the findings have been told by then.
+pub fn tell_found(run: &Run, asking: &Asking, found: Vec<Found>) -> Result<()> {
+    let written = asking.output.write_lists(&found, &run.stream);
+    for one in &found {
+        run.stream.emit(EventKind::Finding(one.clone()));
+    }
+    asking.output.remember(found);
     written
 }
 

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use crate::checks::Check;
+use crate::checks::{Check, REHEARSAL};
 use crate::disk::Area;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::event::{EventKind, Found, Level, Sink};
@@ -56,11 +56,8 @@ impl Output {
         if let Some(area) = &lists {
             outside(clusters, area)?;
         }
-        for (area, check) in lists
-            .iter()
-            .flat_map(|area| checks.iter().map(move |c| (area, c)))
-        {
-            replaceable(&area.root().join(list_name(&check.id)))?;
+        for (area, name) in lists_of(lists.as_ref(), checks) {
+            replaceable(&area.root().join(name))?;
         }
         Ok(Self {
             lists,
@@ -99,10 +96,8 @@ impl Output {
 
     /// Takes away the lists of an earlier check.
     pub fn clear(&self, checks: &[Check]) -> Result<()> {
-        let lists = self.lists.iter();
-        let files = lists.flat_map(|area| checks.iter().map(move |check| (area, &check.id)));
-        for (area, check) in files {
-            remove_ours(area, &list_name(check))?;
+        for (area, name) in lists_of(self.lists.as_ref(), checks) {
+            remove_ours(area, &name)?;
         }
         Ok(())
     }
@@ -194,6 +189,17 @@ fn outside(clusters: &[&Path], area: &Area) -> Result<()> {
         .fact("to be written in", area.root().display())
         .remedy(Remedy::manual("give another place"))),
     }
+}
+
+/// All the lists there may be.
+fn lists_of<'a>(
+    area: Option<&'a Area>,
+    checks: &'a [Check],
+) -> impl Iterator<Item = (&'a Area, String)> {
+    let checks = checks.iter().map(|check| check.id.as_str());
+    let names = checks.chain([REHEARSAL]).map(list_name);
+    area.into_iter()
+        .flat_map(move |area| names.clone().map(move |name| (area, name)))
 }
 
 fn list_name(check: &str) -> String {

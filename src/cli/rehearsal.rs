@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::findings::{Asking, tell_found};
 use super::run::Run;
 use crate::checks::{REHEARSAL, Rehearsal, Watcher};
 use crate::error::{Error, Family, Result};
@@ -16,8 +17,8 @@ const STEP: &str = "rehearse-restore";
 ///
 /// # Errors
 ///
-/// Only where somebody asked to stop.
-pub fn rehearse(run: &Run, rehearsal: &Rehearsal<'_>) -> Result<bool> {
+/// Where somebody asked to stop, or a list that was asked for cannot be written.
+pub fn rehearse(run: &Run, rehearsal: &Rehearsal<'_>, asking: &Asking) -> Result<bool> {
     let started = Instant::now();
     let step = STEP.to_owned();
     run.stream
@@ -30,9 +31,7 @@ pub fn rehearse(run: &Run, rehearsal: &Rehearsal<'_>) -> Result<bool> {
                 seconds: started.elapsed().as_secs_f64(),
             });
             let passed = rehearsed.passed();
-            for found in rehearsed.found {
-                run.stream.emit(EventKind::Finding(found));
-            }
+            tell_found(run, asking, rehearsed.found)?;
             Ok(passed)
         }
         Err(error) => {
@@ -41,8 +40,7 @@ pub fn rehearse(run: &Run, rehearsal: &Rehearsal<'_>) -> Result<bool> {
                 return Err(error);
             }
             // The logs go with the check.
-            run.stream
-                .emit(EventKind::Finding(not_made(&error.without_fact("log"))));
+            tell_found(run, asking, vec![not_made(&error.without_fact("log"))])?;
             Ok(false)
         }
     }

@@ -211,7 +211,7 @@ fn examine(
     let passed = match purpose {
         Purpose::Rehearsal => {
             let _background = arguments.nice.then(Background::begin);
-            rehearse(run, &rehearsal)?
+            rehearse(run, &rehearsal, asking)?
         }
         Purpose::Check | Purpose::Dump | Purpose::Upgrade => true,
     };
