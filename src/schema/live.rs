@@ -11,6 +11,7 @@ use crate::catalog::{
     self, Database, Fingerprint, FingerprintQuery, Inventory, Likeness, Objects, Snapshot,
 };
 use crate::error::{Code, Error, Remedy, Result};
+use crate::pg::MajorVersion;
 use crate::server::{Cancel, Client, Endpoint};
 use crate::work::each;
 
@@ -63,7 +64,8 @@ impl Known {
 ///
 /// Each database is read, for the likeness too, and dumped in one exported snapshot. Afterwards
 /// all fingerprints are taken once more: `pg_dump` prints many things from the newest state of the
-/// catalogs and not from its snapshot, so what changed meanwhile is dumped again.
+/// catalogs and not from its snapshot, so what changed meanwhile is dumped again. The dump of what
+/// all share has no snapshot at all, so even what was changed back begins it again.
 ///
 /// `pg_dump` holds a lock on every table, behind which a TRUNCATE or ALTER of the application
 /// would wait, and everybody behind that. When somebody waits for us longer than a moment, the
@@ -88,6 +90,12 @@ pub fn dump_live(
             // What a dump says of owners, settings and privileges lies in what all share.
             parts.clear();
             dump_globals(work, Some(LOCK_WAIT))?;
+            let mut client = catalog::connect(work.old)?;
+            if rows_of_globals(work.old, &mut client)? != now.rows_of_globals {
+                differences = vec!["roles, tablespaces or what was granted or set of them".into()];
+                shared = None;
+                continue;
+            }
         }
         let wanted: Vec<&Database> = now
             .snapshot
@@ -145,6 +153,7 @@ struct Shared {
     everybody: Vec<String>,
     hashes: BTreeMap<String, String>,
     objects: Objects,
+    rows_of_globals: Vec<Vec<Option<String>>>,
 }
 
 impl Shared {
@@ -156,15 +165,40 @@ impl Shared {
         let objects = query.objects_of_cluster(&mut client)?;
         let snapshot = catalog::read_shared(&mut client)?;
         let everybody = settings_of_everybody(&mut client)?;
+        let rows_of_globals = rows_of_globals(old, &mut client)?;
         Ok(Self {
             query,
             snapshot,
             everybody,
             hashes,
             objects,
+            rows_of_globals,
         })
     }
 }
+
+/// Which versions of rows `pg_dumpall` reads.
+///
+/// It reads each catalog in a snapshot of its own, so it may see what was changed and changed
+/// back between two readings of ours, which would then be the same.
+fn rows_of_globals(old: &Endpoint, client: &mut Client) -> Result<Vec<Vec<Option<String>>>> {
+    let parameters = (old.major >= MajorVersion(15)).then_some("pg_parameter_acl");
+    let catalogs = GLOBALS.into_iter().chain(parameters);
+    let rows =
+        catalogs.map(|catalog| format!("SELECT '{catalog}', ctid, xmin FROM pg_catalog.{catalog}"));
+    let rows = rows.collect::<Vec<_>>().join(" UNION ALL ");
+    client.text_rows(&format!("{rows} ORDER BY 1, 2"))
+}
+
+/// What a dump of globals is made from in every version.
+const GLOBALS: [&str; 6] = [
+    "pg_authid",
+    "pg_auth_members",
+    "pg_db_role_setting",
+    "pg_tablespace",
+    "pg_shdescription",
+    "pg_shseclabel",
+];
 
 const ONE_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
