@@ -9,6 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal::SIGSTOP, kill};
+use nix::unistd::Pid;
 use support::application::{Application, Pgbench};
 use support::stock::stock;
 use support::trip::{Trip, finish};
@@ -147,17 +149,67 @@ fn what_changes_during_the_dump_is_dumped_again() {
     });
 }
 
+/// Roles are dumped in no snapshot: what was changed only while that was done shows in nothing
+/// that is read before and after.
+#[test]
+fn what_is_changed_and_changed_back_during_the_dump_is_dumped_again() {
+    as_server_user(
+        "what_is_changed_and_changed_back_during_the_dump_is_dumped_again",
+        || {
+            let stock = stock("old-14");
+            let server = stock.cluster.start();
+            server.sql("app", "CREATE ROLE clerk LOGIN");
+            let mut trip = Trip::new(&stock.cluster, "new-17", "link");
+            let mark = stock.cluster.scratch().join("changed once");
+            let script = format!(
+                "[ -e '{mark}' ] || [ \"$1\" = --version ] && exec \"$real\" \"$@\"\n\
+                 for last; do :; done\n\
+                 change() {{ : >'{mark}'\n\
+                 \"${{real%pg_dumpall}}psql\" -qX -d \"${{last#--dbname=}}\" \
+                 -c 'SET default_transaction_read_only = off' -c \"ALTER ROLE clerk $1\"; }}\n\
+                 change NOLOGIN && \"$real\" \"$@\" && change LOGIN",
+                mark = mark.display()
+            );
+            trip.script("pg_dumpall", &script);
+            let ran = trip.run_first(&["prepare"]);
+            ran.demand(0);
+            assert!(mark.exists());
+            assert!(
+                ran.stdout.contains("changed meanwhile, read 2 times"),
+                "{}",
+                ran.stdout
+            );
+            server.stop();
+            trip.cutover();
+            let new = trip.new_cluster();
+            let server = new.start();
+            let may = "SELECT 1 / rolcanlogin::int FROM pg_roles WHERE rolname = 'clerk'";
+            server.sql("app", may);
+            server.stop();
+        },
+    );
+}
+
 /// A TRUNCATE that waits for the dump is let pass, and so is everybody behind it.
 #[test]
 fn a_dump_gives_way() {
     as_server_user("a_dump_gives_way", || {
         let stock = stock("old-14");
         let server = stock.cluster.start();
-        many_tables(&server, 3000);
-        let trip = Trip::new(&stock.cluster, "new-17", "link");
+        many_tables(&server, 1000);
+        let mut trip = Trip::new(&stock.cluster, "new-17", "link");
+        let process = stock.cluster.scratch().join("process");
+        let told = format!(
+            "case \"$*\" in *app*) echo $$ >'{}';; esac\nexec \"$real\" \"$@\"",
+            process.display()
+        );
+        trip.script("pg_dump", &told);
         let mut underway = trip.begin(trip.first_command(&["prepare"]));
         assert!(underway.reaches("step_intended", "dump-old-schema"));
         wait_for_a_dump(&server);
+        // However quick it is, it holds its locks now until it is ended.
+        let process = std::fs::read_to_string(process).unwrap();
+        kill(Pid::from_raw(process.trim().parse().unwrap()), SIGSTOP).unwrap();
         let begun = Instant::now();
         server.sql("app", "TRUNCATE many_7");
         assert!(begun.elapsed() < SHORT, "waited {:?}", begun.elapsed());

@@ -27,6 +27,9 @@ const KEPT: &[&str] = &[
 /// How long a child that was asked to end may take before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How long a child in the background works, and how long it rests then.
+const TURN: Duration = Duration::from_millis(100);
+
 /// The least of all priorities.
 const LEAST: &str = "19";
 
@@ -128,8 +131,45 @@ impl Pauses {
     }
 }
 
+/// A child that, in the background, works and rests in turn.
+///
+/// What a restore writes comes between a busy server and its disk whatever the priority of its
+/// processes: the server's commits wait in one journal with the files that are made.
+#[derive(Debug)]
+pub(super) struct Turns {
+    resting: bool,
+    since: Instant,
+}
+
+impl Turns {
+    /// Turns, if children work in the background now.
+    pub(super) fn in_background() -> Option<Self> {
+        BACKGROUND.load(Ordering::SeqCst).then(|| Self {
+            resting: false,
+            since: Instant::now(),
+        })
+    }
+
+    fn look(&mut self, child: &Child) {
+        if self.since.elapsed() < TURN {
+            return;
+        }
+        let signal = match self.resting {
+            true => Signal::SIGCONT,
+            false => Signal::SIGSTOP,
+        };
+        signal_group(child, signal);
+        self.resting = !self.resting;
+        self.since = Instant::now();
+    }
+}
+
 /// Waits for a child; ends it, and everything it has started, when a stop is requested.
-pub(super) fn wait(child: &mut Child, cancel: &Cancel) -> std::io::Result<ExitStatus> {
+pub(super) fn wait(
+    child: &mut Child,
+    mut turns: Option<Turns>,
+    cancel: &Cancel,
+) -> std::io::Result<ExitStatus> {
     let mut pauses = Pauses::new();
     let mut asked: Option<Instant> = None;
     loop {
@@ -139,10 +179,13 @@ pub(super) fn wait(child: &mut Child, cancel: &Cancel) -> std::io::Result<ExitSt
         match asked {
             None if cancel.requested() => {
                 signal_group(child, Signal::SIGTERM);
+                // Who rests hears nothing.
+                signal_group(child, Signal::SIGCONT);
                 asked = Some(Instant::now());
             }
+            None => turns.iter_mut().for_each(|turns| turns.look(child)),
             Some(since) if since.elapsed() > GRACE => signal_group(child, Signal::SIGKILL),
-            _ => {}
+            Some(_) => {}
         }
         pauses.pause();
     }
@@ -201,9 +244,40 @@ mod tests {
         let mut child = sh("sleep 60").spawn().unwrap();
         cancel.request(2);
         let started = Instant::now();
-        let status = wait(&mut child, &cancel).unwrap();
+        let status = wait(&mut child, None, &cancel).unwrap();
         assert_eq!(describe(status), "killed by signal 15");
         assert!(started.elapsed() < GRACE);
+    }
+
+    #[test]
+    fn a_child_that_rests_can_be_ended() {
+        let cancel = Cancel::new();
+        let mut child = sh("while :; do :; done").spawn().unwrap();
+        let turns = Turns {
+            resting: false,
+            since: Instant::now(),
+        };
+        let started = Instant::now();
+        let status = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(TURN * 3 / 2);
+                cancel.request(2);
+            });
+            wait(&mut child, Some(turns), &cancel).unwrap()
+        });
+        assert_eq!(describe(status), "killed by signal 15");
+        assert!(started.elapsed() > TURN && started.elapsed() < GRACE);
+    }
+
+    #[test]
+    fn a_child_that_takes_turns_comes_to_its_end() {
+        let mut child = sh("sleep 0.35; exit 3").spawn().unwrap();
+        let turns = Turns {
+            resting: true,
+            since: Instant::now(),
+        };
+        let status = wait(&mut child, Some(turns), &Cancel::new()).unwrap();
+        assert_eq!(describe(status), "3");
     }
 
     #[cfg(target_os = "linux")]
@@ -212,7 +286,7 @@ mod tests {
         let mut child = std::thread::spawn(|| sh("exec sleep 60").spawn().unwrap())
             .join()
             .unwrap();
-        let status = wait(&mut child, &Cancel::new()).unwrap();
+        let status = wait(&mut child, None, &Cancel::new()).unwrap();
         assert_eq!(describe(status), "killed by signal 9");
     }
 }

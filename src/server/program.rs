@@ -37,6 +37,7 @@ pub struct Program<'a> {
     failure: Code,
     subject: Option<(&'static str, String)>,
     keep_password: bool,
+    rests: bool,
 }
 
 impl<'a> Program<'a> {
@@ -50,6 +51,7 @@ impl<'a> Program<'a> {
             failure: Code::ProgramFailed,
             subject: None,
             keep_password: false,
+            rests: false,
         }
     }
 
@@ -90,6 +92,13 @@ impl<'a> Program<'a> {
         self
     }
 
+    /// Whether it rests half of the time where it works in the background.
+    #[must_use]
+    pub fn resting(mut self) -> Self {
+        self.rests = true;
+        self
+    }
+
     /// Runs it to its end; anything but exit status 0 is an error with its last lines.
     ///
     /// It is ended when a stop is requested, and the error is then that request.
@@ -125,7 +134,8 @@ impl<'a> Program<'a> {
                 pipe.map_or(Ok(0), |mut pipe| pipe.read_to_end(&mut bytes))
                     .map(|_| bytes)
             });
-            let status = command::wait(&mut child, cancel);
+            let turns = self.rests.then(command::Turns::in_background).flatten();
+            let status = command::wait(&mut child, turns, cancel);
             (status, reader.join())
         });
         let status = status.map_err(|error| self.broken("wait for", &error))?;

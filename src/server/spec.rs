@@ -86,6 +86,9 @@ impl PostmasterSpec {
             ("max_wal_size", "4GB"),
             ("checkpoint_timeout", "1d"),
             ("shared_buffers", "256MB"),
+            // Zeros that nobody reads would be written to the disk of a server at work.
+            ("wal_init_zero", "off"),
+            ("wal_recycle", "off"),
         ] {
             spec.set(name, value);
         }
