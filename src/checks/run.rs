@@ -309,27 +309,29 @@ fn ask(checks: &[&Check], databases: &[String], subject: &Subject<'_>) -> Result
     })
 }
 
+/// A question is a transaction of its own, and read-only as every one of a session in old.
 fn questions(client: &mut Client, checks: &[&Check], cancel: &Cancel) -> Answers {
+    let limited = client.run_script(&format!(
+        "SET statement_timeout = {}; SET lock_timeout = {}",
+        STATEMENT_TIMEOUT.as_millis(),
+        LOCK_TIMEOUT.as_millis(),
+    ));
     let answers = checks.iter().map(|check| {
         cancel.check()?;
+        limited.clone()?;
         question(client, check)
     });
-    answers.collect()
+    let answers = answers.collect();
+    // What else the session is for has no such limits; a session that is broken has no more use.
+    let _ = client.run_script("SET statement_timeout = 0; SET lock_timeout = 0");
+    answers
 }
 
 fn question(client: &mut Client, check: &Check) -> Result<Vec<Row>> {
     let Question::Query(query) = &check.question else {
         return Err(Error::new(Code::Internal, "a probe asks no database"));
     };
-    client.run_script(&format!(
-        "BEGIN READ ONLY; SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}",
-        STATEMENT_TIMEOUT.as_millis(),
-        LOCK_TIMEOUT.as_millis(),
-    ))?;
-    let rows = client.text_rows(&select(&check.columns, query));
-    let ended = client.run_script("ROLLBACK");
-    let rows = rows?;
-    ended.map(|()| rows)
+    client.text_rows(&select(&check.columns, query))
 }
 
 /// Puts the columns into the order in which they are declared.
