@@ -160,7 +160,7 @@ pub struct Clusters {
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256),
           help_heading = WORK)]
     pub jobs: Option<u16>,
-    /// Prepare one thing at a time, with the least priority
+    /// Prepare one thing at a time, with the least priority and with rests
     #[arg(long, help_heading = WORK)]
     pub nice: bool,
     /// Directory for private sockets [default: temporary directory]
