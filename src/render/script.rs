@@ -88,7 +88,8 @@ pub fn script(about: &str, found: &[Found]) -> Option<Script> {
     })
 }
 
-/// The databases in the order of their first finding, and the findings without SQL.
+/// The databases in the order of their first finding, those last from which others are changed;
+/// and the findings without SQL.
 fn sorted(found: &[Found]) -> (Vec<Section<'_>>, Vec<&Found>) {
     let mut sections: Vec<Section<'_>> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
@@ -113,10 +114,18 @@ fn sorted(found: &[Found]) -> (Vec<Section<'_>>, Vec<&Found>) {
             section.add(sql, destructive, one);
         }
     }
+    // A database is renamed or dropped from another one, when nobody goes there any more.
+    sections.sort_by_key(Section::acts_on_others);
     (sections, by_hand)
 }
 
 impl<'f> Section<'f> {
+    /// Whether anything in it is about another database, or about all.
+    fn acts_on_others(&self) -> bool {
+        let mut found = self.remedies.iter().flat_map(|remedy| &remedy.found);
+        found.any(|one| one.database.as_deref() != Some(self.database))
+    }
+
     fn add(&mut self, sql: &'f str, destructive: bool, one: &'f Found) {
         let remedies = &mut self.remedies;
         let place = *self.known.entry(sql).or_insert_with(|| {
@@ -228,6 +237,26 @@ mod tests {
         let counts = (script.statements, script.destructive, script.by_hand);
         assert_eq!(counts, (2, 1, 3));
         assert_eq!(script.database, "shop");
+    }
+
+    #[test]
+    fn what_is_done_to_other_databases_comes_last() {
+        let own = |database: &str| Found {
+            database: Some(database.to_owned()),
+            ..found("own", sql(database, "REINDEX;", false))
+        };
+        let rename = found(
+            "name",
+            sql("postgres", "ALTER DATABASE a RENAME TO b;", false),
+        );
+        let script = script("old", &[rename, own("postgres"), own("a")]).unwrap();
+        assert_eq!(script.database, "a");
+        let at = |text: &str| script.text.find(text).unwrap();
+        assert!(
+            at("\\connect a") < at("\\connect postgres"),
+            "{}",
+            script.text
+        );
     }
 
     #[test]
