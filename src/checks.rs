@@ -10,6 +10,7 @@
 mod check;
 mod file;
 mod lock_table;
+mod page;
 mod probe;
 mod range;
 mod rehearsal;
@@ -22,6 +23,7 @@ mod trial;
 pub use check::{Applies, Check, Question, RemedyKind, RemedySpec, Scope, Severity};
 pub use file::{Example, Statement, all, parse};
 pub use lock_table::lock_table;
+pub use page::page;
 pub use probe::Probe;
 pub use range::VersionRange;
 pub use rehearsal::{EXPLANATION, REHEARSAL, Rehearsal, Rehearsed, Watcher};
