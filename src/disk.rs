@@ -23,6 +23,7 @@ mod remove;
 mod rename;
 mod space;
 mod sync;
+mod temporary;
 mod write;
 
 pub use appender::Appender;
@@ -32,3 +33,4 @@ pub use entries::listings_tell_files;
 pub use lock::Lock;
 pub use space::{FileId, Space, identity, identity_if_present, space};
 pub use sync::sync_filesystem;
+pub use temporary::temporary;

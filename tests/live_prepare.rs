@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal::SIGSTOP, kill};
 use nix::unistd::Pid;
 use support::application::{Application, Pgbench};
 use support::stock::stock;
-use support::trip::{Trip, finish};
+use support::trip::{Ran, Trip, finish};
 use support::{Running, as_server_user};
 
 /// Somebody waits for a lock of ours no longer than this.
@@ -133,20 +133,25 @@ fn what_changes_during_the_dump_is_dumped_again() {
         assert!(underway.reaches("step_intended", "dump-old-schema"));
         wait_for_a_dump(&server);
         server.sql("app", "CREATE TABLE latecomer (id int PRIMARY KEY)");
-        let ran = underway.wait();
-        ran.demand(0);
-        assert!(
-            ran.stdout.contains("changed meanwhile, read 2 times"),
-            "{}",
-            ran.stdout
-        );
+        demand_dumped_twice(&underway.wait());
         server.stop();
-        trip.cutover();
-        let new = trip.new_cluster();
-        let server = new.start();
-        server.sql("app", "INSERT INTO latecomer VALUES (1)");
-        server.stop();
+        demand_in_new(&trip, "INSERT INTO latecomer VALUES (1)");
     });
+}
+
+/// What the new cluster must be able to do.
+fn demand_in_new(trip: &Trip, sql: &str) {
+    trip.cutover();
+    let new = trip.new_cluster();
+    let server = new.start();
+    server.sql("app", sql);
+    server.stop();
+}
+
+fn demand_dumped_twice(ran: &Ran) {
+    ran.demand(0);
+    let told = "changed meanwhile, read 2 times";
+    assert!(ran.stdout.contains(told), "{}", ran.stdout);
 }
 
 /// Roles are dumped in no snapshot: what was changed only while that was done shows in nothing
@@ -171,21 +176,11 @@ fn what_is_changed_and_changed_back_during_the_dump_is_dumped_again() {
                 mark = mark.display()
             );
             trip.script("pg_dumpall", &script);
-            let ran = trip.run_first(&["prepare"]);
-            ran.demand(0);
+            demand_dumped_twice(&trip.run_first(&["prepare"]));
             assert!(mark.exists());
-            assert!(
-                ran.stdout.contains("changed meanwhile, read 2 times"),
-                "{}",
-                ran.stdout
-            );
             server.stop();
-            trip.cutover();
-            let new = trip.new_cluster();
-            let server = new.start();
             let may = "SELECT 1 / rolcanlogin::int FROM pg_roles WHERE rolname = 'clerk'";
-            server.sql("app", may);
-            server.stop();
+            demand_in_new(&trip, may);
         },
     );
 }

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::trial::NewVersion;
 use crate::catalog::Snapshot;
-use crate::disk::{Area, space};
+use crate::disk::{Area, space, temporary};
 use crate::error::{Code, Error, Remedy, Result};
 use crate::event::{Found, Severity};
 use crate::pg::DataDir;
@@ -120,13 +120,7 @@ impl Rehearsal<'_> {
     /// served, there is too little space; a requested stop.
     pub fn run(&self, watcher: &dyn Watcher) -> Result<Rehearsed> {
         self.room()?;
-        let place = tempfile::Builder::new()
-            .prefix("pgm-rehearsal.")
-            .tempdir()
-            .map_err(|error| {
-                let parent = std::env::temp_dir();
-                Error::io(Code::NotWritable, "make a directory in", &parent, &error)
-            })?;
+        let place = temporary("pgm-rehearsal.")?;
         let dumps = Area::new(&place.path().join("dump"))?;
         dumps.create_dir("", 0o700)?;
         let files = DumpFiles::new(dumps.root());

@@ -67,27 +67,11 @@ pub fn nearest<'c>(checks: &'c [Check], name: &str) -> Option<&'c str> {
     let part = name.len() >= 3;
     let containing = names().filter(|id| part && id.contains(name));
     let alike = names()
-        .map(|id| (distance(id, name), id))
+        .map(|id| (strsim::levenshtein(id, name), id))
         .filter(|(distance, id)| distance * 3 <= id.len());
     containing
         .min_by_key(|id| id.len())
         .or_else(|| alike.min().map(|(_, id)| id))
-}
-
-/// How many letters must be added, taken away or replaced to make one name the other.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, letter) in one.chars().enumerate() {
-        let mut before = at;
-        row[0] = at + 1;
-        for (column, same) in other.iter().map(|c| *c == letter).enumerate() {
-            let replaced = before + usize::from(!same);
-            before = row[column + 1];
-            row[column + 1] = replaced.min(before + 1).min(row[column] + 1);
-        }
-    }
-    row[other.len()]
 }
 
 #[cfg(test)]

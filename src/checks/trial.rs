@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::error::{Code, Error, Result};
+use crate::disk::temporary;
+use crate::error::{Error, Result};
 use crate::pg::{DataDir, MajorVersion, Version};
 use crate::server::initdb::LocaleProvider;
 use crate::server::{Cancel, Client, Initdb, Installation, Postmaster, PostmasterSpec};
@@ -110,11 +111,7 @@ impl fmt::Debug for ThrowAway {
 
 impl ThrowAway {
     fn make(new: &NewVersion, cancel: &Cancel) -> Result<Self> {
-        let place = tempfile::Builder::new().prefix("pgm-new.").tempdir();
-        let place = place.map_err(|error| {
-            let parent = std::env::temp_dir();
-            Error::io(Code::NotWritable, "make a directory in", &parent, &error)
-        })?;
+        let place = temporary("pgm-new.")?;
         let data_dir = place.path().join("data");
         initdb(&data_dir).run(
             &new.installation,

@@ -10,7 +10,7 @@ use super::rehearsal::rehearse;
 use super::run::Run;
 use crate::catalog::{self, Database, Portrait, Sketch, Snapshot};
 use crate::checks::{self, NewVersion, Rehearsal, Subject, Trials};
-use crate::disk::Lock;
+use crate::disk::{Lock, temporary};
 use crate::error::{Code, Error, Family, Remedy, Result};
 use crate::event::{Advice, ClusterFacts, EventKind, Found, Severity, Sink};
 use crate::pg::DataDir;
@@ -304,23 +304,9 @@ pub fn examine_and_keep_no_log(
     asking: &Asking,
     purpose: Purpose,
 ) -> Result<Examined> {
-    let logs = temporary_logs()?;
+    let logs = temporary("pgm-log.")?;
     examine(run, arguments, surveyed, asking, logs.path(), purpose)
         .map_err(|error| error.without_fact("log"))
-}
-
-fn temporary_logs() -> Result<tempfile::TempDir> {
-    tempfile::Builder::new()
-        .prefix("pgm-log.")
-        .tempdir()
-        .map_err(|e| {
-            Error::io(
-                Code::NotWritable,
-                "make a directory in",
-                &std::env::temp_dir(),
-                &e,
-            )
-        })
 }
 
 fn start_old(
