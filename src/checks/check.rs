@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::file::Example;
 use super::probe::Probe;
 use super::range::VersionRange;
+use super::stored_type::StoredType;
 use super::template::{Form, Template};
 
 /// One thing that is looked for before an upgrade.
@@ -102,6 +103,8 @@ impl std::fmt::Display for RemedyKind {
 pub enum Question {
     /// A query; each row is a finding.
     Query(String),
+    /// The query for what stores some types, which is asked only where something may.
+    StoredType(StoredType),
     /// A function of this program.
     Probe(Probe),
 }
@@ -128,6 +131,7 @@ impl Check {
     pub fn explanation(&self) -> String {
         let asked = match &self.question {
             Question::Query(query) => query.trim().to_owned(),
+            Question::StoredType(types) => types.query().trim().to_owned(),
             Question::Probe(probe) => format!("{probe:?}"),
         };
         let remedy = match (self.remedy.kind, self.remedy.destructive) {
@@ -178,7 +182,7 @@ impl Check {
         if let Some(column) = raw.iter().find(|column| !self.columns.contains(column)) {
             return Some(format!("raw names {column}, which is not a column"));
         }
-        if matches!(self.question, Question::Query(_)) == (self.scope == Scope::Host) {
+        if matches!(self.question, Question::Probe(_)) != (self.scope == Scope::Host) {
             return Some("a probe, and nothing else, asks the host".to_owned());
         }
         let prose = Some((&[Form::Plain][..], &self.columns[..]));

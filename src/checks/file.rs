@@ -8,14 +8,11 @@ use serde::Deserialize;
 use super::check::{Applies, Check, Question, RemedyKind, RemedySpec, Scope, Severity};
 use super::probe::Probe;
 use super::range::VersionRange;
+use super::stored_type::StoredType;
 use super::template::Template;
 use crate::error::{Code, Error, Result};
 
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/checks");
-
-/// Finds every column, expression index and materialized view that stores one of some types,
-/// also inside of domains, arrays, composites, ranges and multiranges.
-const STORED_TYPE: &str = include_str!("stored_type.sql");
 
 /// A case the tests carry out in a database called `example`.
 #[derive(Debug, Clone, Deserialize)]
@@ -130,7 +127,7 @@ impl File {
     fn understood(self) -> Result<Check, String> {
         let question = match (self.query, self.stored_type, self.probe) {
             (Some(query), None, None) => Question::Query(query),
-            (None, Some(types), None) => Question::Query(STORED_TYPE.replace("/*roots*/", &types)),
+            (None, Some(types), None) => Question::StoredType(StoredType::new(types)),
             (None, None, Some(name)) => Question::Probe(
                 Probe::named(&name).ok_or_else(|| format!("there is no probe {name}"))?,
             ),
@@ -306,6 +303,7 @@ finds = ["thing a"]
             let text = check.explanation();
             let asked = match &check.question {
                 Question::Query(query) => query.trim().to_owned(),
+                Question::StoredType(types) => types.query().trim().to_owned(),
                 Question::Probe(probe) => format!("{probe:?}"),
             };
             let otherwise = check.remedy.otherwise.iter().map(Template::to_string);

@@ -6,6 +6,7 @@ use super::check::{Check, Question, Scope};
 use super::probe::Row;
 use super::report::Report;
 use super::selection::Selection;
+use super::stored_type::Held;
 use super::trial::Trials;
 use crate::catalog::Snapshot;
 use crate::error::{Code, Error, Family, Result};
@@ -240,7 +241,9 @@ fn front_door(databases: &[String]) -> Result<String> {
 fn host(check: &Check, subject: &Subject<'_>) -> Answer {
     let rows = match &check.question {
         Question::Probe(probe) => probe.ask(subject),
-        Question::Query(_) => Err(Error::new(Code::Internal, "the host knows no SQL")),
+        Question::Query(_) | Question::StoredType(_) => {
+            Err(Error::new(Code::Internal, "the host knows no SQL"))
+        }
     };
     Answer {
         database: None,
@@ -316,10 +319,11 @@ fn questions(client: &mut Client, checks: &[&Check], cancel: &Cancel) -> Answers
         STATEMENT_TIMEOUT.as_millis(),
         LOCK_TIMEOUT.as_millis(),
     ));
+    let mut held = Held::default();
     let answers = checks.iter().map(|check| {
         cancel.check()?;
         limited.clone()?;
-        question(client, check)
+        question(client, check, &mut held)
     });
     let answers = answers.collect();
     // What else the session is for has no such limits; a session that is broken has no more use.
@@ -327,9 +331,14 @@ fn questions(client: &mut Client, checks: &[&Check], cancel: &Cancel) -> Answers
     answers
 }
 
-fn question(client: &mut Client, check: &Check) -> Result<Vec<Row>> {
-    let Question::Query(query) = &check.question else {
-        return Err(Error::new(Code::Internal, "a probe asks no database"));
+fn question(client: &mut Client, check: &Check, held: &mut Held) -> Result<Vec<Row>> {
+    let query = match &check.question {
+        Question::Query(query) => query,
+        Question::StoredType(types) if held.has(types, client)? => types.query(),
+        Question::StoredType(_) => return Ok(Vec::new()),
+        Question::Probe(_) => {
+            return Err(Error::new(Code::Internal, "a probe asks no database"));
+        }
     };
     client.text_rows(&select(&check.columns, query))
 }
