@@ -17,6 +17,7 @@ mod rehearsal;
 mod report;
 mod run;
 mod selection;
+mod settings_in_files;
 mod stored_type;
 mod template;
 mod trial;

@@ -23,6 +23,7 @@ mod program;
 pub mod psql;
 mod running;
 pub mod sessions;
+mod settings;
 mod socket;
 mod spec;
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::run::Subject;
+use super::settings_in_files;
 use crate::error::{Code, Error, Result};
 use crate::pg::{MajorVersion, release_round};
 
@@ -11,6 +12,8 @@ use crate::pg::{MajorVersion, release_round};
 pub enum Probe {
     /// A new version that came out before the minor release of old.
     OlderMinorRelease,
+    /// Lines of configuration files with which a new server would not start.
+    RefusedSettingsInFiles,
     /// Tablespaces whose real place is below the old data directory.
     TablespacesInsideDataDirectory,
 }
@@ -23,6 +26,7 @@ impl Probe {
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "older-minor-release" => Some(Self::OlderMinorRelease),
+            "refused-settings-in-files" => Some(Self::RefusedSettingsInFiles),
             "tablespaces-inside-data-directory" => Some(Self::TablespacesInsideDataDirectory),
             _ => None,
         }
@@ -31,6 +35,7 @@ impl Probe {
     pub(super) fn ask(self, subject: &Subject<'_>) -> Result<Vec<Row>> {
         match self {
             Self::OlderMinorRelease => Ok(older_release(subject).into_iter().collect()),
+            Self::RefusedSettingsInFiles => settings_in_files::refused(subject),
             Self::TablespacesInsideDataDirectory => tablespaces_inside(subject),
         }
     }

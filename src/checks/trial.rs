@@ -66,6 +66,11 @@ impl Trials {
         self.new.installation.version.major
     }
 
+    /// The programs of the version that is asked.
+    pub(super) fn installation(&self) -> &Installation {
+        &self.new.installation
+    }
+
     /// The release that is asked.
     pub(super) fn version(&self) -> &Version {
         &self.new.installation.version
