@@ -7,6 +7,7 @@
 //! it restores the whole schema. The examples in the files are carried out by the tests on real
 //! servers, remedies included.
 
+mod access_rules;
 mod check;
 mod file;
 mod lock_table;

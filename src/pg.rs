@@ -7,6 +7,7 @@ mod bytes;
 pub mod conf;
 pub mod control;
 pub mod datadir;
+pub mod hba;
 pub mod id;
 pub mod page;
 pub mod postmaster;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::access_rules;
 use super::run::Subject;
 use super::settings_in_files;
 use crate::error::{Code, Error, Result};
@@ -10,8 +11,12 @@ use crate::pg::{MajorVersion, release_round};
 /// A function of this program that looks for findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probe {
+    /// Names in access rules that newer versions take for patterns.
+    NamesReadAsPatterns,
     /// A new version that came out before the minor release of old.
     OlderMinorRelease,
+    /// Access rules that a new server may refuse.
+    RefusedAccessRules,
     /// Lines of configuration files with which a new server would not start.
     RefusedSettingsInFiles,
     /// Tablespaces whose real place is below the old data directory.
@@ -25,7 +30,9 @@ impl Probe {
     /// The probe of this name.
     pub fn named(name: &str) -> Option<Self> {
         match name {
+            "names-read-as-patterns" => Some(Self::NamesReadAsPatterns),
             "older-minor-release" => Some(Self::OlderMinorRelease),
+            "refused-access-rules" => Some(Self::RefusedAccessRules),
             "refused-settings-in-files" => Some(Self::RefusedSettingsInFiles),
             "tablespaces-inside-data-directory" => Some(Self::TablespacesInsideDataDirectory),
             _ => None,
@@ -34,7 +41,9 @@ impl Probe {
 
     pub(super) fn ask(self, subject: &Subject<'_>) -> Result<Vec<Row>> {
         match self {
+            Self::NamesReadAsPatterns => access_rules::patterns(subject),
             Self::OlderMinorRelease => Ok(older_release(subject).into_iter().collect()),
+            Self::RefusedAccessRules => access_rules::doubtful(subject),
             Self::RefusedSettingsInFiles => settings_in_files::refused(subject),
             Self::TablespacesInsideDataDirectory => tablespaces_inside(subject),
         }

@@ -107,7 +107,7 @@ fn read_into(path: &Path, depth: usize, settings: &mut Vec<Setting>) -> Result<(
         ))
     })?;
     for setting in parsed {
-        for included in included_by(&setting, path)? {
+        for included in included_by(&setting.name, &setting.value, path)? {
             read_into(&included, depth + 1, settings)?;
         }
         settings.push(setting);
@@ -121,10 +121,10 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Error {
     ))
 }
 
-/// The files a line includes, relative to the file it stands in.
-fn included_by(setting: &Setting, file: &Path) -> Result<Vec<PathBuf>> {
-    let place = file.parent().unwrap_or(file).join(&setting.value);
-    match setting.name.to_ascii_lowercase().as_str() {
+/// The files a line includes, relative to the file it stands in; `word` says how.
+pub(super) fn included_by(word: &str, value: &str, file: &Path) -> Result<Vec<PathBuf>> {
+    let place = file.parent().unwrap_or(file).join(value);
+    match word.to_ascii_lowercase().as_str() {
         "include" => Ok(vec![place]),
         "include_if_exists" => Ok(place.exists().then_some(place).into_iter().collect()),
         "include_dir" => {
