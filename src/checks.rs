@@ -17,6 +17,7 @@ mod range;
 mod rehearsal;
 mod report;
 mod run;
+mod second_names;
 mod selection;
 mod settings_in_files;
 mod stored_type;

@@ -143,6 +143,7 @@ impl Bench {
             old: self.server(),
             snapshot,
             new: &self.new,
+            linked_before: false,
             jobs,
             cancel: &self.cancel,
         }

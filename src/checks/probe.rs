@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::access_rules;
 use super::run::Subject;
+use super::second_names;
 use super::settings_in_files;
 use crate::error::{Code, Error, Result};
 use crate::pg::{MajorVersion, release_round};
@@ -19,6 +20,8 @@ pub enum Probe {
     RefusedAccessRules,
     /// Lines of configuration files with which a new server would not start.
     RefusedSettingsInFiles,
+    /// Relation files that are shared with another directory.
+    SecondNamesOfFiles,
     /// Tablespaces whose real place is below the old data directory.
     TablespacesInsideDataDirectory,
 }
@@ -34,6 +37,7 @@ impl Probe {
             "older-minor-release" => Some(Self::OlderMinorRelease),
             "refused-access-rules" => Some(Self::RefusedAccessRules),
             "refused-settings-in-files" => Some(Self::RefusedSettingsInFiles),
+            "second-names-of-files" => Some(Self::SecondNamesOfFiles),
             "tablespaces-inside-data-directory" => Some(Self::TablespacesInsideDataDirectory),
             _ => None,
         }
@@ -45,6 +49,7 @@ impl Probe {
             Self::OlderMinorRelease => Ok(older_release(subject).into_iter().collect()),
             Self::RefusedAccessRules => access_rules::doubtful(subject),
             Self::RefusedSettingsInFiles => settings_in_files::refused(subject),
+            Self::SecondNamesOfFiles => second_names::second_names(subject),
             Self::TablespacesInsideDataDirectory => tablespaces_inside(subject),
         }
     }

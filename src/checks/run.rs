@@ -30,6 +30,8 @@ pub struct Subject<'a> {
     pub snapshot: Option<&'a Snapshot>,
     /// The new version, also for what only its own server can answer.
     pub new: &'a Trials,
+    /// Whether this migration has linked old's files already.
+    pub linked_before: bool,
     /// How many sessions may be used at a time.
     pub jobs: usize,
     /// The wish to stop.

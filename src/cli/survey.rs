@@ -160,11 +160,14 @@ fn examine(
     let (old_major, new_major) = (surveyed.old.major, surveyed.new_installation.version.major);
     let checks = checks::Applicable::new(&asking.checks, old_major, new_major);
     let checks = checks.chosen(&asking.selection);
+    // Whoever dumps says where new is to be, unless it is there already.
+    let again = purpose == Purpose::Dump && surveyed.new_dir.is_none();
     let ask = |snapshot: Option<&Snapshot>, asked: Option<Vec<checks::Asked>>| {
         let subject = Subject {
             old,
             snapshot,
             new: &new,
+            linked_before: again && arguments.mode.mode().shares_files(),
             jobs: jobs(arguments),
             cancel: &run.cancel,
         };
