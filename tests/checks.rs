@@ -22,9 +22,11 @@ use support::{Cluster, as_server_user};
 const INSTALL_USER: &str = "postgres";
 const SCRATCH: &str = "example";
 
-/// What is found in every cluster here: they archive.
-const ALWAYS: [&str; 1] =
-    ["the WAL of the old server goes to an archive (archive_command = true), which *"];
+/// What is found in every cluster here: they archive, and are without checksums.
+const ALWAYS: [&str; 2] = [
+    "the WAL of the old server goes to an archive (archive_command = true), which *",
+    "data checksums are off in the old cluster, and so they will be in the new one",
+];
 
 /// One server, and what is asked of it.
 struct Bench {
