@@ -4,6 +4,7 @@ mod again;
 mod args;
 mod check;
 mod cutover;
+mod estimate;
 mod explain;
 mod finalize;
 mod findings;

@@ -189,12 +189,18 @@ pub enum EventKind {
     },
     /// How long the cutover will keep service down, as far as can be known before.
     DowntimeEstimated {
+        /// For which mode.
+        #[serde(default)]
+        mode: Option<String>,
         /// In the ordinary case.
         seconds: f64,
         /// What that time goes into, in order.
         parts: Vec<DowntimePart>,
         /// What is added where the catalogs of old change after they were read.
         again_seconds: f64,
+        /// What could not be measured and was taken to be usual, with the reasons.
+        #[serde(default)]
+        assumed: Vec<String>,
     },
     /// The journal has a new standing.
     Standing {

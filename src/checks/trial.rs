@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -97,6 +97,19 @@ impl Trials {
         state.refusals.insert(sql.to_owned(), refusal.clone());
         Ok(refusal)
     }
+
+    /// Seconds a server of the new version takes to start and to stop: that of the throw-away
+    /// cluster, which is made now where nothing has been asked yet.
+    ///
+    /// # Errors
+    ///
+    /// Where no cluster can be made, or its server does not stop; a requested stop.
+    pub fn server_times(self, cancel: &Cancel) -> Result<(f64, f64)> {
+        let state = self.state.into_inner();
+        let made = state.unwrap_or_else(PoisonError::into_inner).cluster;
+        made.unwrap_or_else(|| ThrowAway::make(&self.new, cancel))?
+            .end()
+    }
 }
 
 /// A new cluster in a temporary directory, and a session in it.
@@ -104,6 +117,7 @@ struct ThrowAway {
     // In this order they end: session, server, files.
     client: Client,
     server: Postmaster,
+    started_in: f64,
     _place: TempDir,
 }
 
@@ -136,13 +150,24 @@ impl ThrowAway {
         spec.set("shared_buffers", "16MB");
         spec.extra.clone_from(&new.options);
         spec.socket_parent.clone_from(&new.socket_parent);
+        let begun = Instant::now();
         let server = Postmaster::start(&spec, cancel)?;
+        let started_in = begun.elapsed().as_secs_f64();
         let client = server.connect(POSTGRES)?;
         Ok(Self {
             client,
             server,
+            started_in,
             _place: place,
         })
+    }
+
+    /// Stops its server; the seconds of its start and of its stop.
+    fn end(self) -> Result<(f64, f64)> {
+        drop(self.client);
+        let begun = Instant::now();
+        self.server.stop()?;
+        Ok((self.started_in, begun.elapsed().as_secs_f64()))
     }
 
     fn refusal(&mut self, sql: &str) -> Result<Option<String>> {
@@ -163,7 +188,7 @@ impl ThrowAway {
 
     /// What is tried may be a library that takes the server down.
     fn connect_again(&mut self) -> Result<()> {
-        let asked = std::time::Instant::now();
+        let asked = Instant::now();
         loop {
             match self.server.connect(POSTGRES) {
                 Ok(client) => {

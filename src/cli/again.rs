@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::args::{Clusters, Global, Migration, ModeArgs, Words, words};
+use super::estimate::{self, Basis};
 use super::findings::Asking;
 use super::migration::{self, Opened};
 use super::prepare;
@@ -176,7 +177,7 @@ fn repair(
     if outcome.error.is_none() {
         again.spoilt(&engine.context().spoilt);
         say(run, &format!("prepared again: {}", again.done()));
-        migration::tell_estimate(&mut engine, plan, run);
+        estimate::of_prepared(&mut engine, plan, run, Basis::Measured);
     }
     Some(outcome)
 }

@@ -1,6 +1,7 @@
 //! `cutover`: hands over to the prepared new cluster.
 
 use super::args::{Cutover, Global};
+use super::estimate::{self, Basis};
 use super::migration;
 use super::run::Run;
 use crate::engine::{Engine, Outcome};
@@ -18,7 +19,7 @@ pub fn run(global: &Global, arguments: &Cutover) -> Exit {
         &[Phase::Cutover],
         |engine, plan, run| {
             if engine.state().standing() == Standing::Prepared {
-                migration::tell_estimate(engine, plan, run);
+                estimate::of_prepared(engine, plan, run, Basis::Known);
             }
             cut_over(engine, plan, run, arguments.service.handover())
         },

@@ -9,10 +9,9 @@ use crate::engine::{Engine, Outcome, Recorder, StateDir};
 use crate::error::{Code, Error, Exit, Remedy, Result};
 use crate::event::{DowntimePart, EventKind, Phase, Remaining, Sink};
 use crate::journal::{Journal, Standing};
-use crate::plan::{Load, Plan, default_state_dir, downtime, remaining};
+use crate::plan::{Plan, default_state_dir, remaining};
 use crate::server::{self, privileges};
 use crate::steps::{Context, NewState, new_state};
-use crate::survey;
 use crate::work::Cancel;
 
 /// An opened migration.
@@ -198,39 +197,6 @@ pub fn tell_remaining(engine: &mut Engine<'_>, plan: &Plan, run: &Run) {
             .collect();
         run.stream.emit(EventKind::Remaining { items });
     }
-}
-
-/// Says how long the cutover is going to take service down.
-///
-/// What cannot be found out for it stops nobody.
-pub fn tell_estimate(engine: &mut Engine<'_>, plan: &Plan, run: &Run) {
-    let context = engine.context();
-    let (Ok(snapshot), Ok(serving), Ok(files)) = (
-        context.old_snapshot(),
-        context.old_is_serving(),
-        survey::relation_files(&context.old_dir(), &plan.old),
-    ) else {
-        return;
-    };
-    let relations = snapshot.databases.iter().map(|one| one.relations.len());
-    let estimate = downtime(&Load {
-        mode: plan.mode,
-        serving: serving.is_some(),
-        relations: relations.sum::<usize>() as u64,
-        bytes: files.iter().map(|place| place.bytes).sum(),
-    });
-    run.stream.emit(EventKind::DowntimeEstimated {
-        seconds: estimate.seconds(),
-        again_seconds: estimate.again,
-        parts: estimate
-            .parts
-            .into_iter()
-            .map(|(what, seconds)| DowntimePart {
-                what: what.to_owned(),
-                seconds,
-            })
-            .collect(),
-    });
 }
 
 /// What became of new; an error while somebody's server runs in it.

@@ -2,6 +2,7 @@
 
 use super::again;
 use super::args::{Clusters, Global, words};
+use super::estimate::{self, Basis};
 use super::findings::Asking;
 use super::migration;
 use super::run::Run;
@@ -39,7 +40,7 @@ pub fn run(global: &Global, arguments: Clusters) -> Exit {
 pub fn prepare(engine: &mut Engine<'_>, plan: &Plan, run: &Run) -> Outcome {
     let outcome = engine.prepare();
     if outcome.error.is_none() {
-        migration::tell_estimate(engine, plan, run);
+        estimate::of_prepared(engine, plan, run, Basis::Measured);
     }
     outcome
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::args::{Clusters, Global, words};
+use super::estimate;
 use super::findings::{Asking, tell};
 use super::rehearsal::rehearse;
 use super::run::Run;
@@ -218,6 +219,10 @@ fn examine(
         }
         Purpose::Check | Purpose::Dump | Purpose::Upgrade => true,
     };
+    if matches!(purpose, Purpose::Check | Purpose::Rehearsal) {
+        let server = new.server_times(&run.cancel);
+        estimate::of_check(run, &surveyed, &snapshot, server)?;
+    }
     if report.blocks() || !passed {
         return Err(something_blocks());
     }

@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use super::args::{Global, Upgrade};
 use super::cutover::cut_over;
-use super::migration;
+use super::estimate::{self, Basis};
 use super::prepare::with_new_migration;
 use super::run::Run;
 use super::survey::Purpose;
@@ -36,7 +36,11 @@ pub fn run(global: &Global, arguments: Upgrade) -> Exit {
             if prepared.error.is_some() {
                 return prepared;
             }
-            migration::tell_estimate(engine, plan, run);
+            let basis = match global.yes {
+                true => Basis::Known,
+                false => Basis::Measured,
+            };
+            estimate::of_prepared(engine, plan, run, basis);
             if !confirmed(global, plan) {
                 return Outcome::stopped(
                     Error::new(Code::NotConfirmed, "the cutover was not confirmed")

@@ -1,18 +1,59 @@
 //! How long service will be down, as far as that can be known before.
 
+use serde::{Deserialize, Serialize};
+
 use super::Mode;
 
 /// What the downtime of a cutover depends on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Load {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Load<'a> {
     /// How files get to the new cluster.
     pub mode: Mode,
     /// Whether old has to be stopped first.
     pub serving: bool,
-    /// Relations that users made.
+    /// Databases of old.
+    pub databases: u64,
+    /// Relations whose files are moved.
     pub relations: u64,
-    /// Bytes of relation files.
+    /// Where relation files lie, the default tablespace first.
+    pub places: &'a [Place],
+    /// What servers take here.
+    pub server: ServerSpeed,
+}
+
+/// A place with relation files.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Place {
+    /// How many, those of the catalogs among them.
+    pub files: u64,
+    /// Their bytes.
     pub bytes: u64,
+    /// What its file system takes.
+    pub disk: DiskSpeed,
+}
+
+/// What acts cost on a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct DiskSpeed {
+    /// Seconds to give a file one more name.
+    pub link: f64,
+    /// Seconds a name costs when its directory is listed.
+    pub entry: f64,
+    /// Seconds to copy a small file, among many.
+    pub small: f64,
+    /// Bytes of large files that are copied in a second.
+    pub bytes: f64,
+    /// Seconds until something small is on the disk.
+    pub sync: f64,
+}
+
+/// What servers cost that hold next to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ServerSpeed {
+    /// Seconds from the request to the first session.
+    pub start: f64,
+    /// Seconds from the request to the end.
+    pub stop: f64,
 }
 
 /// An estimate of the downtime.
@@ -24,49 +65,115 @@ pub struct Downtime {
     pub again: f64,
 }
 
-/// A stop with its shutdown checkpoint, where one was made a moment before.
-const STOP: f64 = 0.2;
-/// A start, from the request to the first session.
-const START: f64 = 0.2;
-/// New's counters are set and written to disk.
-const CARRY: f64 = 0.1;
-/// Opening what has to be looked at, however little that is.
-const LOOK: f64 = 0.02;
+/// What is taken where nothing could be measured: a disk that is neither slow nor fast.
+impl Default for DiskSpeed {
+    fn default() -> Self {
+        Self {
+            link: 10e-6,
+            entry: 0.3e-6,
+            small: 0.2e-3,
+            bytes: 400e6,
+            sync: 2e-3,
+        }
+    }
+}
+
+/// The same for servers: medians of those with 10 tables, by `ci/bench --modes downtime`.
+impl Default for ServerSpeed {
+    fn default() -> Self {
+        Self {
+            start: 0.035,
+            stop: 0.03,
+        }
+    }
+}
+
+// What cannot be measured beforehand are medians of `ci/bench -n 1 --modes downtime --cases
+// 10,300,5000,20000`, as `docs/performance.md` names the machine: the parts of the downtime
+// there, as a fixed sum and as one that grows with the number of files.
+
+/// What old's shutdown checkpoint waits for, a moment after another checkpoint.
+const STOP_SYNCS: f64 = 5.0;
+/// Of a server that holds many files, each takes its share of the last checkpoint.
+const STOP_EACH: f64 = 1.0e-6;
+/// The WAL since the reading is opened, and some files of old.
+const LOOK: f64 = 0.008;
 /// Rows of catalogs are looked at page by page.
-const CONFIRM_EACH: f64 = 2e-6;
-/// Both directories are listed.
-const FILES_EACH: f64 = 2e-6;
+const CONFIRM_EACH: f64 = 0.45e-6;
+/// Programs that set the counters, and what they wait for.
+const CARRY: f64 = 0.03;
+const CARRY_SYNCS: f64 = 15.0;
+/// Names in both listings are parsed, sorted and compared.
+const PAIR_EACH: f64 = 0.3e-6;
+/// Of so many files by link one has come or gone since they were linked.
+const MENDED_OF: f64 = 1000.0;
+/// Names and sizes of copies are looked at.
+const VERIFY_EACH: f64 = 3e-6;
+/// What the small steps wait for: lines of the journal, and control files that change places.
+const REST_SYNCS: f64 = 6.0;
+/// The new server comes to know its files.
+const START_EACH: f64 = 0.7e-6;
 /// Reading all catalogs through a server.
 const READ_EACH: f64 = 10e-6;
-/// Bytes copied in a second, and written to disk: a disk that is neither slow nor fast.
-const COPIED: f64 = 400e6;
+/// What a database has without relations of users, which is not moved.
+const DATABASE_FILES: u64 = 295;
+const DATABASE_BYTES: u64 = 7_400_000;
 
 /// Estimates how long service will be down.
-///
-/// Stop and start depend on the settings and the work of a server, and copying on its disks:
-/// what is not known of them is taken to be usual.
 #[expect(
     clippy::cast_precision_loss,
     reason = "an estimate needs no more than 15 digits"
 )]
-pub fn downtime(load: &Load) -> Downtime {
+pub fn downtime(load: &Load<'_>) -> Downtime {
     let relations = load.relations as f64;
-    let copying = match load.mode {
-        Mode::Link => 0.0,
-        Mode::Copy => load.bytes as f64 / COPIED,
-    };
+    let files: f64 = load.places.iter().map(|place| place.files as f64).sum();
+    let sync = load.places.first().map_or(0.0, |place| place.disk.sync);
     let mut parts = vec![
         ("confirm-catalog", LOOK + relations * CONFIRM_EACH),
-        ("carry-transaction-state", CARRY),
-        ("transfer-files", LOOK + relations * FILES_EACH + copying),
-        ("start-new-server", START),
+        ("carry-transaction-state", CARRY + CARRY_SYNCS * sync),
+        ("transfer-files", transfer(load)),
+        ("release-new-cluster", REST_SYNCS * sync),
+        ("start-new-server", load.server.start + files * START_EACH),
     ];
+    if load.mode == Mode::Copy {
+        parts.insert(3, ("verify-new-cluster", relations * VERIFY_EACH));
+    }
+    let stop = load.server.stop + STOP_SYNCS * sync + files * STOP_EACH;
     let mut again = 0.0;
     if load.serving {
-        parts.insert(0, ("stop-old-server", STOP));
-        again = START + STOP + relations * READ_EACH;
+        parts.insert(0, ("stop-old-server", stop));
+        again = load.server.start + stop + relations * READ_EACH;
     }
     Downtime { parts, again }
+}
+
+/// Both directories are listed in every mode.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "an estimate needs no more than 15 digits"
+)]
+fn transfer(load: &Load<'_>) -> f64 {
+    let mut seconds = 0.0;
+    let (mut own_files, mut own_bytes) = (
+        load.databases * DATABASE_FILES,
+        load.databases * DATABASE_BYTES,
+    );
+    for place in load.places {
+        let disk = &place.disk;
+        let files = place.files as f64;
+        seconds += files * (2.0 * disk.entry + PAIR_EACH);
+        seconds += match load.mode {
+            Mode::Link => files / MENDED_OF * disk.link,
+            Mode::Copy => {
+                let moved = place.files.saturating_sub(own_files) as f64;
+                let bytes = place.bytes.saturating_sub(own_bytes) as f64;
+                moved * disk.small + bytes / disk.bytes
+            }
+        };
+        // Few databases have their catalogs in another tablespace.
+        (own_files, own_bytes) = (0, 0);
+    }
+    seconds
 }
 
 impl Downtime {
@@ -82,15 +189,27 @@ mod tests {
 
     const GIGABYTE: u64 = 1_000_000_000;
 
-    fn seconds(mode: Mode, relations: u64, gigabytes: u64) -> f64 {
-        let bytes = gigabytes * GIGABYTE;
-        downtime(&Load {
+    fn place(files: u64, gigabytes: u64) -> Place {
+        Place {
+            files: files + 3 * DATABASE_FILES,
+            bytes: gigabytes * GIGABYTE + 3 * DATABASE_BYTES,
+            disk: DiskSpeed::default(),
+        }
+    }
+
+    fn load(mode: Mode, places: &[Place]) -> Load<'_> {
+        Load {
             mode,
             serving: true,
-            relations,
-            bytes,
-        })
-        .seconds()
+            databases: 3,
+            relations: places[0].files - 3 * DATABASE_FILES,
+            places,
+            server: ServerSpeed::default(),
+        }
+    }
+
+    fn seconds(mode: Mode, relations: u64, gigabytes: u64) -> f64 {
+        downtime(&load(mode, &[place(relations, gigabytes)])).seconds()
     }
 
     #[test]
@@ -99,16 +218,40 @@ mod tests {
         assert_eq!(seconds(Mode::Link, 0, 1000), few);
         let each = (seconds(Mode::Link, 100_000, 0) - few) / 100_000.0;
         assert!((1e-6..5.1e-6).contains(&each), "{each}");
-        assert!(seconds(Mode::Copy, 0, 400) > 900.0);
+    }
+
+    #[test]
+    fn what_is_copied_takes_its_time_on_its_own_disk() {
+        let none = seconds(Mode::Copy, 0, 0);
+        let copied = seconds(Mode::Copy, 0, 400) - none;
+        assert!((copied - 1000.0).abs() < 1.0, "{copied}");
+        let mut slow = place(0, 0);
+        slow.bytes = 4 * GIGABYTE;
+        slow.disk.bytes = 100e6;
+        let both = [place(0, 0), slow];
+        let copied = downtime(&load(Mode::Copy, &both)).seconds() - none;
+        assert!((copied - 40.0).abs() < 1.0, "{copied}");
+    }
+
+    #[test]
+    fn what_was_measured_counts() {
+        let places = [place(1000, 0)];
+        let usual = load(Mode::Link, &places);
+        let mut slow = usual;
+        slow.server.start += 2.0;
+        let more = downtime(&slow).seconds() - downtime(&usual).seconds();
+        assert!((more - 2.0).abs() < 1e-6, "{more}");
+        let mut waits = places;
+        waits[0].disk.sync = 20e-3;
+        assert!(downtime(&load(Mode::Link, &waits)).seconds() > 0.4);
     }
 
     #[test]
     fn a_stopped_cluster_has_nothing_to_stop() {
+        let places = [place(10, 0)];
         let estimate = downtime(&Load {
-            mode: Mode::Link,
             serving: false,
-            relations: 10,
-            bytes: 0,
+            ..load(Mode::Link, &places)
         });
         assert!(
             estimate

@@ -33,9 +33,15 @@ pub(super) fn downtime(seconds: f64, parts: &[DowntimePart]) -> String {
 }
 
 /// How long service will be down.
-pub(super) fn estimate(seconds: f64, parts: &[DowntimePart], again: f64) -> String {
+pub(super) fn estimate(
+    mode: Option<&str>,
+    seconds: f64,
+    parts: &[DowntimePart],
+    again: f64,
+) -> String {
+    let by = mode.map_or_else(String::new, |mode| format!(" by {}", terminal_safe(mode)));
     let mut out = format!(
-        "estimated downtime: {}{}",
+        "estimated downtime{by}: {}{}",
         duration(seconds),
         in_parts(seconds, parts)
     );
@@ -248,11 +254,11 @@ mod tests {
             "service was down for 0.4 s (stop-old-server 0.2, the rest 0.2)"
         );
         assert_eq!(
-            estimate(0.21, &parts[..1], 0.4),
-            "estimated downtime: 0.2 s (stop-old-server 0.2); 0.4 s more if the catalogs change at \
+            estimate(Some("link"), 0.21, &parts[..1], 0.4),
+            "estimated downtime by link: 0.2 s (stop-old-server 0.2); 0.4 s more if the catalogs change at \
              the last moment, as by temporary tables"
         );
-        assert_eq!(estimate(0.01, &[], 0.0), "estimated downtime: 0.0 s");
+        assert_eq!(estimate(None, 0.01, &[], 0.0), "estimated downtime: 0.0 s");
     }
 
     #[test]

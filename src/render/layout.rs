@@ -175,12 +175,14 @@ impl Layout {
                 self.message(Level::Note, &findings::remedies(&event.kind));
             }
             EventKind::DowntimeEstimated {
+                mode,
                 seconds,
                 parts,
                 again_seconds,
+                ..
             } => self.message(
                 Level::Note,
-                &block::estimate(*seconds, parts, *again_seconds),
+                &block::estimate(mode.as_deref(), *seconds, parts, *again_seconds),
             ),
             EventKind::Standing { .. } => {}
             EventKind::Remaining { items } => self.run.remaining.extend(items.iter().cloned()),

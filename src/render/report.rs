@@ -90,11 +90,13 @@ impl Run {
                 self.step(event, label, text, None);
             }
             EventKind::DowntimeEstimated {
+                mode,
                 seconds,
                 parts,
                 again_seconds,
+                ..
             } => {
-                let text = block::estimate(*seconds, parts, *again_seconds);
+                let text = block::estimate(mode.as_deref(), *seconds, parts, *again_seconds);
                 self.step(event, "note", &text, None);
             }
             EventKind::Standing { standing } => {

@@ -9,7 +9,7 @@ mod service;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -57,6 +57,8 @@ pub struct Context<'a> {
     /// The operator's server, once it has been seen.
     old_serving: Option<Running>,
     new_server: Option<Postmaster>,
+    /// Seconds the quickest start of a private new server took.
+    pub new_started_in: Option<f64>,
     /// New's control file is in place for a private server only.
     control_lent: bool,
     /// New is going to be discarded as a whole: what lies in it need not be put in order.
@@ -99,6 +101,7 @@ impl<'a> Context<'a> {
             old_portrait,
             old_serving: None,
             new_server: None,
+            new_started_in: None,
             control_lent: false,
             discarding: false,
             derived: Derived::default(),
@@ -240,7 +243,11 @@ impl<'a> Context<'a> {
             spec.port = self.plan.new.port;
             spec.extra = self.plan.new.options.clone();
             spec.socket_parent = self.plan.socket_dir.clone();
+            let begun = Instant::now();
             self.new_server = Some(Postmaster::start(&spec, self.cancel)?);
+            let took = begun.elapsed().as_secs_f64();
+            let least = self.new_started_in.map_or(took, |least| least.min(took));
+            self.new_started_in = Some(least);
         }
         self.new_server
             .as_ref()

@@ -1,0 +1,282 @@
+//! The estimate of the downtime: what is measured for it, and telling it.
+//!
+//! File systems are measured in a directory that is made for it and removed at once, never in a
+//! data directory: beside new's, the state directory's or old's, or among temporary files,
+//! wherever the same file system is. Only of one that holds nothing but a tablespace it is made
+//! in the location of that.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::run::Run;
+use crate::catalog::Snapshot;
+use crate::disk;
+use crate::engine::Engine;
+use crate::error::{Error, Family, Result};
+use crate::event::{DowntimePart, EventKind, Level, Sink};
+use crate::plan::{DiskSpeed, Inventory, Load, Mode, Place, Plan, ServerSpeed, downtime};
+use crate::survey::{self, Surveyed};
+
+/// What was measured, in the state directory.
+const MACHINE: &str = "machine.json";
+
+/// How much is done for an estimate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basis {
+    /// Everything is measured, since somebody decides by it.
+    Measured,
+    /// What is known is taken: nobody waits for it.
+    Known,
+}
+
+/// How quick everything is here.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Machine {
+    server: ServerSpeed,
+    /// The file systems of the places with relation files, in their order.
+    disks: Vec<DiskSpeed>,
+    /// What is taken to be usual, with the reasons.
+    assumed: Vec<String>,
+}
+
+/// Where files go, and where they are.
+struct Site<'a> {
+    new: &'a Path,
+    old: &'a Path,
+    /// Where something may be made at the worst.
+    within: Option<&'a Path>,
+}
+
+/// Says at the end of a check how long a cutover would take service down, by each mode there is.
+///
+/// # Errors
+///
+/// Only where somebody asked to stop: what cannot be measured is said, and taken to be usual.
+pub fn of_check(
+    run: &Run,
+    surveyed: &Surveyed,
+    snapshot: &Snapshot,
+    server: Result<(f64, f64)>,
+) -> Result<()> {
+    run.cancel.check()?;
+    let mut machine = Machine::default();
+    match server {
+        Ok((start, stop)) => machine.server = ServerSpeed { start, stop },
+        Err(error) if error.code().family() == Family::Signal => return Err(error),
+        Err(error) => machine.assumes("the start and the stop of a server", &error),
+    }
+    let base = surveyed.old.path.join("base");
+    let near = [
+        surveyed.new_dir.as_deref().and_then(Path::parent),
+        surveyed.state_dir.as_deref().and_then(Path::parent),
+        surveyed.old.path.parent(),
+    ];
+    let sites = sites(&surveyed.inventory, &base, None);
+    let linked = machine.measure(&sites, &near);
+    let modes: &[Mode] = match linked {
+        true => &[Mode::Link, Mode::Copy],
+        false => &[Mode::Copy],
+    };
+    machine.tell_assumed(run);
+    let places = machine.places(&surveyed.inventory);
+    for mode in modes {
+        tell(
+            run,
+            &Load {
+                mode: *mode,
+                serving: surveyed.serving.is_some(),
+                databases: snapshot.databases.len() as u64,
+                relations: relations(snapshot),
+                places: &places,
+                server: machine.server,
+            },
+            &machine.assumed,
+        );
+    }
+    Ok(())
+}
+
+/// Says how long the cutover of what is prepared is going to take service down.
+///
+/// What cannot be found out for it stops nobody.
+pub fn of_prepared(engine: &mut Engine<'_>, plan: &Plan, run: &Run, basis: Basis) {
+    let context = engine.context();
+    let (Ok(snapshot), Ok(serving), Ok(files)) = (
+        context.old_snapshot(),
+        context.old_is_serving(),
+        survey::relation_files(&context.old_dir(), &plan.old),
+    ) else {
+        return;
+    };
+    let mut machine = match basis {
+        Basis::Known => context.load(MACHINE).unwrap_or_default(),
+        Basis::Measured => {
+            let mut machine = Machine::default();
+            let base = plan.old.data_dir.join("base");
+            let near = [
+                Some(plan.state_dir.as_path()),
+                plan.new.data_dir.parent(),
+                plan.old.data_dir.parent(),
+            ];
+            let sites = sites(&files, &base, Some(&plan.new.data_dir));
+            machine.measure(&sites, &near);
+            machine.tell_assumed(run);
+            machine
+        }
+    };
+    if let Some(start) = context.new_started_in {
+        machine.server.start = start;
+    }
+    if basis == Basis::Measured {
+        // The cutover says the same with it, and estimates as well without it.
+        let _ = context.save(MACHINE, &machine);
+    }
+    let places = machine.places(&files);
+    tell(
+        run,
+        &Load {
+            mode: plan.mode,
+            serving: serving.is_some(),
+            databases: snapshot.databases.len() as u64,
+            relations: relations(&snapshot),
+            places: &places,
+            server: machine.server,
+        },
+        &machine.assumed,
+    );
+}
+
+fn relations(snapshot: &Snapshot) -> u64 {
+    let relations = snapshot.databases.iter().map(|one| one.relations.len());
+    relations.sum::<usize>() as u64
+}
+
+/// The default tablespace goes from `base` to `new`; the others stay where they are.
+fn sites<'a>(inventory: &'a [Inventory], base: &'a Path, new: Option<&'a Path>) -> Vec<Site<'a>> {
+    let sites = inventory.iter().enumerate();
+    sites
+        .map(|(at, place)| match at {
+            0 => Site {
+                new: new.unwrap_or(&place.new_place),
+                old: base,
+                within: None,
+            },
+            _ => Site {
+                new: &place.new_place,
+                old: &place.new_place,
+                within: Some(&place.new_place),
+            },
+        })
+        .collect()
+}
+
+fn tell(run: &Run, load: &Load<'_>, assumed: &[String]) {
+    let estimate = downtime(load);
+    run.stream.emit(EventKind::DowntimeEstimated {
+        mode: Some(load.mode.to_string()),
+        seconds: estimate.seconds(),
+        again_seconds: estimate.again,
+        parts: estimate
+            .parts
+            .into_iter()
+            .map(|(what, seconds)| DowntimePart {
+                what: what.to_owned(),
+                seconds,
+            })
+            .collect(),
+        assumed: assumed.to_vec(),
+    });
+}
+
+impl Machine {
+    fn assumes(&mut self, what: &str, error: &Error) {
+        let causes = error.causes().join(": ");
+        let why = match causes.is_empty() {
+            true => error.message().to_owned(),
+            false => format!("{}: {causes}", error.message()),
+        };
+        self.assumed.push(format!("{what} ({why})"));
+    }
+
+    fn tell_assumed(&self, run: &Run) {
+        for assumed in &self.assumed {
+            run.stream.emit(EventKind::Message {
+                level: Level::Note,
+                text: format!("not measured, and taken to be usual: {assumed}"),
+            });
+        }
+    }
+
+    /// Measures each file system once; says whether files can be linked on all of them.
+    fn measure(&mut self, sites: &[Site<'_>], near: &[Option<&Path>]) -> bool {
+        let mut known: BTreeMap<(u64, bool), Option<DiskSpeed>> = BTreeMap::new();
+        let mut linked = true;
+        let temporary = std::env::temp_dir();
+        for site in sites {
+            let device = |path: &Path| disk::space(path).map(|space| space.device);
+            let (there, here) = match (device(site.new), device(site.old)) {
+                (Ok(there), Ok(here)) => (there, here),
+                (Err(error), _) | (_, Err(error)) => {
+                    self.assumes(&costs(site.new), &error);
+                    self.disks.push(DiskSpeed::default());
+                    continue;
+                }
+            };
+            let beside_old = there == here;
+            linked &= beside_old;
+            let speed = known.entry((there, beside_old)).or_insert_with(|| {
+                let near = near.iter().flatten().copied();
+                let possible: Vec<PathBuf> = near
+                    .chain([&*temporary])
+                    .chain(site.within)
+                    .filter(|dir| dir.is_dir() && device(dir).is_ok_and(|found| found == there))
+                    .map(Path::to_owned)
+                    .collect();
+                let mut failed = None;
+                for dir in possible {
+                    match disk::speed(&dir, beside_old) {
+                        Ok(speed) => return Some(of_disk(&speed)),
+                        Err(error) => failed = failed.or(Some(error)),
+                    }
+                }
+                match failed {
+                    Some(error) => self.assumes(&costs(site.new), &error),
+                    None => self.assumed.push(format!(
+                        "{} (there is no place for a test)",
+                        costs(site.new)
+                    )),
+                }
+                None
+            });
+            self.disks.push(speed.unwrap_or_default());
+        }
+        linked
+    }
+
+    fn places(&self, inventory: &[Inventory]) -> Vec<Place> {
+        let places = inventory.iter().enumerate();
+        places
+            .map(|(at, place)| Place {
+                files: place.files,
+                bytes: place.bytes,
+                disk: self.disks.get(at).copied().unwrap_or_default(),
+            })
+            .collect()
+    }
+}
+
+fn costs(place: &Path) -> String {
+    format!("links and copies on the file system of {}", place.display())
+}
+
+fn of_disk(speed: &disk::Speed) -> DiskSpeed {
+    DiskSpeed {
+        link: speed.link,
+        entry: speed.entry,
+        small: speed.small,
+        bytes: speed.bytes,
+        sync: speed.sync,
+    }
+}

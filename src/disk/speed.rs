@@ -1,0 +1,193 @@
+//! How quick a file system is, found out by doing a little of what will be done much of.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::act::failure;
+use super::sync::begin_writing;
+use crate::error::Result;
+
+/// What acts cost on a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Speed {
+    /// Seconds to give a file one more name, durably, among many.
+    pub link: f64,
+    /// Seconds a name costs when its directory is listed.
+    pub entry: f64,
+    /// Seconds to copy a file of one page, durably, among many.
+    pub small: f64,
+    /// Bytes of a large file that are copied in a second, durably.
+    pub bytes: f64,
+    /// Seconds until a line that was appended to a file is on the disk.
+    pub sync: f64,
+}
+
+/// Names that are made and listed.
+const NAMES: u32 = 512;
+/// Small files that are copied, and their bytes.
+const SMALL: u32 = 64;
+const PAGE: usize = 8192;
+/// Large files that are copied at most, and their bytes.
+const LARGE: u32 = 4;
+const LARGE_BYTES: usize = 8 << 20;
+/// No further large file is begun after this, so that a slow disk is not waited for.
+const ENOUGH: Duration = Duration::from_millis(200);
+/// Lines that are appended.
+const LINES: usize = 9;
+
+/// Measures the file system of this directory, in one that is made there and removed again.
+///
+/// Takes some tenths of a second, and 40 MB meanwhile. With `beside_old` the files that will be
+/// copied are on the same file system: what it can share it need not copy. These acts are no
+/// part of the work, so they are neither crash points nor lines of the trace.
+///
+/// # Errors
+///
+/// `NotWritable` where nothing may be made there, `NoSpace`, `DiskOperation`.
+pub fn speed(place: &Path, beside_old: bool) -> Result<Speed> {
+    let measured = || {
+        let scratch = tempfile::Builder::new()
+            .prefix(".pgm-measure.")
+            .tempdir_in(place)?;
+        let (link, entry) = names(scratch.path())?;
+        let sync = line(scratch.path())?;
+        let small = copies(scratch.path(), &[1; PAGE], SMALL, beside_old)?;
+        let large = copies(scratch.path(), &noise(LARGE_BYTES), LARGE, beside_old)?;
+        scratch.close()?;
+        Ok(Speed {
+            link,
+            entry,
+            small,
+            bytes: bytes_in_a_second(large),
+            sync,
+        })
+    };
+    measured().map_err(|error: io::Error| failure("measure in", place, error))
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "an estimate needs no more than 15 digits"
+)]
+fn bytes_in_a_second(seconds: f64) -> f64 {
+    LARGE_BYTES as f64 / seconds.max(1e-9)
+}
+
+/// Seconds a link, and a name in a listing, cost.
+fn names(dir: &Path) -> io::Result<(f64, f64)> {
+    let dir = dir.join("names");
+    fs::create_dir(&dir)?;
+    let first = dir.join("0");
+    File::create_new(&first)?;
+    let begun = Instant::now();
+    for name in 1..NAMES {
+        fs::hard_link(&first, dir.join(name.to_string()))?;
+    }
+    File::open(&dir)?.sync_all()?;
+    let link = begun.elapsed().as_secs_f64() / f64::from(NAMES);
+    let begun = Instant::now();
+    for entry in fs::read_dir(&dir)? {
+        entry?;
+    }
+    Ok((link, begun.elapsed().as_secs_f64() / f64::from(NAMES)))
+}
+
+/// Seconds a line costs: that in the middle, since one may meet the work of others.
+fn line(dir: &Path) -> io::Result<f64> {
+    let mut file = File::create_new(dir.join("lines"))?;
+    let mut times = [0.0; LINES];
+    for time in &mut times {
+        let begun = Instant::now();
+        file.write_all(b"a line of a journal, as long as most\n")?;
+        file.sync_data()?;
+        *time = begun.elapsed().as_secs_f64();
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[LINES / 2])
+}
+
+/// Seconds a copy costs, made as copy mode makes them: all are on their way to the disk before
+/// the first is waited for. Large ones are waited for one by one, so that their time is known.
+fn copies(dir: &Path, contents: &[u8], number: u32, beside_old: bool) -> io::Result<f64> {
+    let large = contents.len() == LARGE_BYTES;
+    let dir = dir.join(if large { "large" } else { "small" });
+    fs::create_dir(&dir)?;
+    let source = dir.join("source");
+    let mut file = File::create_new(&source)?;
+    file.write_all(contents)?;
+    file.sync_all()?;
+    let mut made = 0;
+    let mut waiting = Vec::new();
+    let begun = Instant::now();
+    while made < number && (made == 0 || !large || begun.elapsed() < ENOUGH) {
+        let mut to = File::create_new(dir.join(made.to_string()))?;
+        if beside_old {
+            io::copy(&mut File::open(&source)?, &mut to)?;
+        } else {
+            to.write_all(contents)?;
+        }
+        begin_writing(&to);
+        made += 1;
+        if large {
+            to.sync_all()?;
+        } else {
+            waiting.push(to);
+        }
+    }
+    for file in &waiting {
+        file.sync_all()?;
+    }
+    File::open(&dir)?.sync_all()?;
+    Ok(begun.elapsed().as_secs_f64() / f64::from(made))
+}
+
+/// Bytes no file system stores in less room.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Code;
+
+    #[test]
+    fn every_act_takes_its_time_and_nothing_is_left() {
+        let place = tempfile::tempdir().unwrap();
+        for beside_old in [true, false] {
+            let speed = speed(place.path(), beside_old).unwrap();
+            for seconds in [speed.link, speed.entry, speed.small, speed.sync] {
+                assert!((1e-9..1.0).contains(&seconds), "{speed:?}");
+            }
+            assert!(speed.bytes > 1e5, "{speed:?}");
+            assert!(speed.entry < speed.link, "{speed:?}");
+        }
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+        let nowhere = place.path().join("nowhere");
+        let error = super::speed(&nowhere, true).unwrap_err();
+        assert_eq!(error.code(), Code::DiskOperation);
+    }
+
+    #[test]
+    fn noise_cannot_be_packed() {
+        let noise = noise(1000);
+        assert_eq!(noise.len(), 1000);
+        let mut seen: Vec<_> = noise.chunks(8).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 125);
+    }
+}
