@@ -140,6 +140,9 @@ def pg_upgrade(bench, old, new, version, directory):
 def pg_migrator(bench, old, new, directory):
     """Prepares beside the load; the cutover stops old and starts new."""
     log, program = directory / "log", bench.work / "pg_migrator"
+    checked = directory / "check"
+    bench.run([program, "check", "--json", "--link", "-U", "postgres", "-b", old.bindir,
+               "-B", new.bindir, "-d", old.data, "-D", new.data], checked)
     begin = time.monotonic()
     with bench.quiet_machine():
         bench.run([program, "prepare", "--link", "-U", "postgres", "-b", old.bindir,
@@ -148,14 +151,26 @@ def pg_migrator(bench, old, new, directory):
     settings(bench, new.data)
     with bench.quiet_machine(), Watch(old=old.data, new=new.data) as watch:
         bench.run([program, "cutover", "--start", "-D", new.data], log)
-    return {"seconds": down(watch), "prepare": prepare, "parts": parts(new.data)}
+    record = new.data.with_name(f"{new.data.name}.migration") / "events.jsonl"
+    return {"seconds": down(watch), "prepare": prepare,
+            "parts": seconds_by_step(told(record)[-1]["downtime_parts"]),
+            "estimated": estimates(told(record))[0], "checked": estimates(told(checked))[0]}
 
 
-def parts(data):
-    """What the program says the downtime went into."""
-    lines = data.with_name(f"{data.name}.migration").joinpath("events.jsonl").read_text()
-    told = [json.loads(line) for line in lines.splitlines()][-1]
-    return {part["what"]: part["seconds"] for part in told["downtime_parts"]}
+def told(record):
+    """The events in a file; what else is in it is not for us."""
+    lines = record.read_text().splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+def estimates(events):
+    """What the program thought the downtime by link would go into."""
+    return [seconds_by_step(event["parts"]) for event in events
+            if event["event"] == "downtime_estimated" and event["mode"] == "link"]
+
+
+def seconds_by_step(parts):
+    return {part["what"]: part["seconds"] for part in parts}
 
 
 def run(bench, program, old, new, version, directory):
@@ -178,8 +193,8 @@ def rows(results, median, seconds, ratio):
     """The table, from results of this kind."""
     yield ("| old cluster | to | pg_upgrade | pg_migrator | so many times shorter "
            "| stop + start alone | times that | parts of pg_migrator's downtime "
-           "| prepare, beside the load |")
-    yield "|---|--:|--:|--:|--:|--:|--:|---|--:|"
+           "| prepare, beside the load | estimated by check | off | by prepare | off |")
+    yield "|---|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|--:|"
     for case, new, theirs, ours in grouped(results):
         peer = median(run["seconds"] for run in theirs)
         own = median(run["seconds"] for run in ours)
@@ -192,4 +207,12 @@ def rows(results, median, seconds, ratio):
             case.title, f"{new} ({PEER_MODE[new]})", seconds(peer), seconds(own),
             ratio(peer, own), seconds(least), ratio(own, least), named,
             seconds(median(run["prepare"] for run in ours)),
+            *estimated(ours, "checked", own, median, seconds, ratio),
+            *estimated(ours, "estimated", own, median, seconds, ratio),
         ]) + " |"
+
+
+def estimated(runs, by, measured, median, seconds, ratio):
+    """The time that was estimated, and how many times the true one it was."""
+    sums = [sum(run[by].values()) for run in runs if by in run]
+    return seconds(median(sums)), ratio(median(sums), measured)
