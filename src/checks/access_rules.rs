@@ -9,6 +9,7 @@ use super::run::Subject;
 use crate::catalog;
 use crate::error::{Code, Error, Result};
 use crate::pg::hba::{self, Field, Line, Word};
+use crate::server::Client;
 
 /// Methods that every version and every build has.
 const EVERYWHERE: [&str; 7] = [
@@ -32,15 +33,17 @@ const SECRET: [&str; 2] = ["ldapbindpasswd", "radiussecrets"];
 ///
 /// A rule of an ordinary kind is no question: a server to be asked would have to be made.
 pub(super) fn doubtful(subject: &Subject<'_>) -> Result<Vec<Row>> {
-    let lines = read(subject, "hba_file", "pg_hba.conf")?;
+    let mut old = catalog::connect(subject.old)?;
+    let lines = read(&mut old, subject, "hba_file", "pg_hba.conf")?;
     let lines = lines.iter().filter(|line| is_doubtful(line));
     Ok(lines.map(row).collect())
 }
 
 /// Names that a version from 16 on takes for a regular expression, a membership or everybody.
 pub(super) fn patterns(subject: &Subject<'_>) -> Result<Vec<Row>> {
-    let rules = read(subject, "hba_file", "pg_hba.conf")?;
-    let maps = read(subject, "ident_file", "pg_ident.conf")?;
+    let mut old = catalog::connect(subject.old)?;
+    let rules = read(&mut old, subject, "hba_file", "pg_hba.conf")?;
+    let maps = read(&mut old, subject, "ident_file", "pg_ident.conf")?;
     let in_rules = rules.iter().flat_map(|line| {
         names(line, 1..3).filter_map(move |word| Some((line, word, pattern(word)?)))
     });
@@ -67,9 +70,9 @@ const PLACE: &str = "
             WHERE pg_catalog.lower(f.name) = s.name ORDER BY f.seqno DESC LIMIT 1)
     FROM pg_catalog.pg_settings s WHERE s.name = ";
 
-fn read(subject: &Subject<'_>, setting: &str, usual: &str) -> Result<Vec<Line>> {
+fn read(old: &mut Client, subject: &Subject<'_>, setting: &str, usual: &str) -> Result<Vec<Line>> {
     let sql = format!("{PLACE}'{setting}'");
-    let rows = catalog::connect(subject.old)?.text_rows(&sql)?;
+    let rows = old.text_rows(&sql)?;
     let said: Option<[Option<String>; 3]> = rows.into_iter().next().and_then(|r| r.try_into().ok());
     let Some([Some(config), Some(current), set]) = said else {
         let message = format!("the server does not say what {setting} is");

@@ -3,7 +3,6 @@
 use super::probe::Row;
 use super::run::Subject;
 use crate::catalog;
-use crate::disk::{Area, temporary};
 use crate::error::{Code, Error, Result};
 
 /// All that sets something, in the order in which the server reads it, wherever it stands.
@@ -29,14 +28,12 @@ struct Line {
 /// The usual answer is that all lines are taken, and costs one question.
 pub(super) fn refused(subject: &Subject<'_>) -> Result<Vec<Row>> {
     let lines = read(subject)?;
-    let place = temporary("pgm-conf.")?;
-    Area::new(place.path())?.write("postgresql.conf", b"", 0o600)?;
-    let (new, place, cancel) = (subject.new.installation(), place.path(), subject.cancel);
+    let (new, cancel) = (subject.new.installation(), subject.cancel);
     let counting: Vec<(&str, &str)> = (lines.iter().enumerate())
         .filter(|(at, _)| counts(&lines, *at))
         .map(|(_, line)| (&*line.name, &*line.value))
         .collect();
-    if new.refusal_of_settings(place, &counting, cancel)?.is_none() {
+    if new.refusal_of_settings(&counting, cancel)?.is_none() {
         return Ok(Vec::new());
     }
     let segment = subject
@@ -45,8 +42,8 @@ pub(super) fn refused(subject: &Subject<'_>) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (at, line) in lines.iter().enumerate() {
         let reason = match counts(&lines, at) {
-            true => new.refusal_of_settings(place, &[(&line.name, &line.value)], cancel)?,
-            false => new.refusal_of_name(place, &line.name, cancel)?,
+            true => new.refusal_of_settings(&[(&line.name, &line.value)], cancel)?,
+            false => new.refusal_of_name(&line.name, cancel)?,
         };
         if let Some(reason) = reason {
             rows.push(row(line, reason, segment));

@@ -1,7 +1,5 @@
 //! What a server says to settings, without being started.
 
-use std::path::Path;
-
 use super::installation::Installation;
 use super::program::{Program, path_option};
 use crate::error::{Error, Result};
@@ -13,21 +11,19 @@ const KNOWN: &str = "port";
 impl Installation {
     /// Why its server would not start with these settings; none if it takes all of them.
     ///
-    /// `place` is a directory with an empty `postgresql.conf`: with `-C` names and values are
-    /// looked at before there has to be a cluster (`PostmasterMain` of
-    /// `src/backend/postmaster/postmaster.c`). Settings of extensions are taken whatever they
-    /// say, because no library is loaded.
+    /// With `-C` names and values are looked at before there has to be a cluster
+    /// (`PostmasterMain` of `src/backend/postmaster/postmaster.c`). Settings of extensions are
+    /// taken whatever they say, because no library is loaded.
     ///
     /// # Errors
     ///
     /// Where the server could not be asked; a requested stop.
     pub fn refusal_of_settings(
         &self,
-        place: &Path,
         settings: &[(&str, &str)],
         cancel: &Cancel,
     ) -> Result<Option<String>> {
-        self.ask(place, settings, KNOWN, cancel)
+        self.ask(settings, KNOWN, cancel)
     }
 
     /// What its server says to a setting it does not know; none where it knows it.
@@ -35,18 +31,12 @@ impl Installation {
     /// # Errors
     ///
     /// As those of [`Installation::refusal_of_settings`].
-    pub fn refusal_of_name(
-        &self,
-        place: &Path,
-        name: &str,
-        cancel: &Cancel,
-    ) -> Result<Option<String>> {
-        self.ask(place, &[], name, cancel)
+    pub fn refusal_of_name(&self, name: &str, cancel: &Cancel) -> Result<Option<String>> {
+        self.ask(&[], name, cancel)
     }
 
     fn ask(
         &self,
-        place: &Path,
         settings: &[(&str, &str)],
         name: &str,
         cancel: &Cancel,
@@ -54,7 +44,9 @@ impl Installation {
         let given = settings.iter();
         let given = given.flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")]);
         let asked = Program::new(self, "postgres")
-            .args([path_option("-D", place)])
+            // Any directory will do, with a file of settings that sets nothing.
+            .args([path_option("-D", &self.bindir)])
+            .args(["-c", "config_file=/dev/null"])
             .args(given)
             .args(["-C", name])
             .run(cancel);
