@@ -271,12 +271,15 @@ fn without_drift_everything_stays() {
             // Options that are given again are those of before.
             for ran in [trip.run(&["prepare"]), trip.run_first(&["prepare"])] {
                 assert!(ran.demand(0).stdout.contains(said), "{}", ran.stdout);
+                assert!(!ran.stdout.contains("second name"), "{}", ran.stdout);
                 assert!(done_again(&before, trip).is_empty());
                 assert_eq!(trip.journal().len(), lines);
             }
             case.demand_prepared();
         };
         demand_nothing();
+        let others = trip.check_without_new("second-names-of-files");
+        assert!(others.contains("files of database app have a second name, such as "));
         let server = old.start();
         server.sql("app", "INSERT INTO items (story) VALUES ('new')");
         server.sql("app", "SELECT lo_from_bytea(4711, 'made since prepare')");

@@ -132,6 +132,19 @@ impl Trip {
         finish(self.first_command(words))
     }
 
+    /// What one check says to somebody who knows nothing of this migration.
+    pub fn check_without_new(&self, check: &str) -> String {
+        let mut command = bare(&["check", "--only", check, "-U", &self.user, "-b"]);
+        command
+            .arg(&self.old_bindir)
+            .arg("-B")
+            .arg(&self.new_bindir);
+        command.arg("-d").arg(&self.old);
+        let ran = finish(command);
+        ran.demand(0);
+        ran.stdout
+    }
+
     /// Prepares, which must succeed.
     pub fn prepare(&self) {
         self.run_first(&["prepare"]).demand(0);
