@@ -7,11 +7,12 @@ use crate::error::{Code, Error, Result};
 
 /// All that sets something, in the order in which the server reads it, wherever it stands.
 ///
-/// Where the data directory is, new is told by whoever starts it.
+/// Where the data directory is, new is told by whoever starts it; how deep a stack may be depends
+/// on what this process is allowed, not on the version.
 const LINES: &str = "
     SELECT f.sourcefile, f.sourceline::pg_catalog.text, f.name, f.setting
     FROM pg_catalog.pg_file_settings f
-    WHERE f.setting IS NOT NULL AND pg_catalog.lower(f.name) <> 'data_directory'
+    WHERE f.setting IS NOT NULL AND pg_catalog.lower(f.name) NOT IN ('data_directory', 'max_stack_depth')
     ORDER BY f.seqno";
 
 /// One line of a file.
