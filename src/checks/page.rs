@@ -20,15 +20,42 @@ const fn peer(what: &'static str, here: &'static [&'static str], note: &'static 
     Peer { what, here, note }
 }
 
-/// In the order of its own work. Mirrors `check_and_dump_old_cluster` and `check_new_cluster` of
-/// `src/bin/pg_upgrade/check.c`.
-const PEERS: [Peer; 29] = [
+/// In the order of its own work. Mirrors `verify_directories`, `check_cluster_versions`,
+/// `check_cluster_compatibility`, `check_and_dump_old_cluster`, `check_new_cluster`,
+/// `get_loadable_libraries`, `get_tablespace_paths`, `report_extension_updates` and
+/// `create_script_for_old_cluster_deletion` of `src/bin/pg_upgrade`.
+const PEERS: [Peer; 37] = [
+    peer("programs that exist and run", &["PGM-1101"], ""),
+    peer(
+        "the layout of both data directories",
+        &["PGM-1201", "PGM-1202"],
+        "",
+    ),
+    peer(
+        "no server that runs where none may",
+        &["PGM-1203", "PGM-1204"],
+        "old may run here, but for its part in the cutover",
+    ),
+    peer(
+        "the port of a running old, and a PGHOST elsewhere",
+        &[],
+        "private servers are reached by sockets of their own, whatever the environment says",
+    ),
     peer(
         "versions of clusters and programs",
         &["PGM-1102", "PGM-1103"],
         "",
     ),
-    peer("control files", &["PGM-1302"], ""),
+    peer(
+        "control files",
+        &["PGM-1301", "PGM-1302", "PGM-1303"],
+        "new is made here with old's WAL segment size and checksums",
+    ),
+    peer(
+        "tablespaces that are there",
+        &["PGM-1202"],
+        "there also for two clusters of one catalog version, which is no pair here",
+    ),
     peer(
         "the install user, in old",
         &["not-the-install-user", "PGM-1211"],
@@ -116,7 +143,11 @@ const PEERS: [Peer; 29] = [
         "here for every version: a superuser can still make them",
     ),
     peer("new is empty", &["PGM-1205"], ""),
-    peer("loadable libraries", &["missing-libraries"], ""),
+    peer(
+        "loadable libraries, and from 17 on output plugins of slots",
+        &["missing-libraries", "missing-output-plugins"],
+        "here the plugins of slots of every version, though no slot is carried over yet; functions are looked up in their libraries, too",
+    ),
     peer(
         "hard links",
         &["PGM-1402"],
@@ -141,6 +172,21 @@ const PEERS: [Peer; 29] = [
     peer(
         "room for origins of subscriptions in new",
         &["subscriptions-beyond-origins"],
+        "",
+    ),
+    peer(
+        "extensions that want an update (a script for afterwards)",
+        &["extension-versions"],
+        "here what new has no way to update; the commands for the others are told at the end",
+    ),
+    peer(
+        "tablespaces inside the old data directory (a warning afterwards)",
+        &["tablespaces-inside-data-directory"],
+        "",
+    ),
+    peer(
+        "new inside the old data directory (a warning afterwards)",
+        &["PGM-1206"],
         "",
     ),
 ];
