@@ -82,12 +82,14 @@ fn version_folder(old: &DataDir, catalog_version: u32, place: &TablespacePlace) 
     )))
 }
 
-/// The folders that are named like a database; others (`pgsql_tmp`) hold no relations.
+/// The folders that are named like a database; others (`pgsql_tmp`) hold no relations, and neither
+/// does a file that somebody has left there.
 pub(super) fn database_folders(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(|e| unreadable(dir, &e))? {
         let entry = entry.map_err(|e| unreadable(dir, &e))?;
-        if is_number(&entry) {
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if is_number(&entry) && !is_file {
             found.push(entry.path());
         }
     }
@@ -140,4 +142,20 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
     Error::io(Code::NotReadable, "read", path, error)
         .fact("path", path.display())
         .remedy(remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_named_like_a_database_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["1", "16384", "pgsql_tmp"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        std::fs::write(dir.path().join("16385"), "left over").unwrap();
+        let found = database_folders(dir.path()).unwrap();
+        assert_eq!(found, ["1", "16384"].map(|name| dir.path().join(name)));
+    }
 }
