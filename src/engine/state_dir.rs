@@ -164,6 +164,7 @@ fn is_ours(name: &str) -> bool {
         "inventory.json",
         "everybody.json",
         "released-control.json",
+        "machine.json",
     ];
     let plain = name
         .strip_prefix('.')
