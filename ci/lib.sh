@@ -30,6 +30,25 @@ as_server() {
     fi
 }
 
+# Where temporary files lie on ext4 without a journal, gives them a file system of its own in
+# the directory $1, if that may be mounted: there ext4 shuns for some time every inode that was
+# freed, and who makes and deletes clusters all day waits for it to find others.
+mount_scratch() {
+    local image=$1/image mounted=$1/t device
+    device=$(findmnt -no SOURCE,FSTYPE -T "${TMPDIR:-/tmp}" | sed -n 's/^\(.*\) ext4$/\1/p')
+    [[ -n "$device" && $EUID -eq 0 ]] || return 0
+    compgen -G "/proc/fs/jbd2/${device##*/}-*" >/dev/null && return
+    chmod 755 "$1" && mkdir "$mounted" && truncate -s 32G "$image" || return
+    mkfs.ext4 -q "$image" && mount -o loop "$image" "$mounted" || return 0
+    chmod 1777 "$mounted"
+    export TMPDIR=$mounted
+}
+
+unmount_scratch() {
+    if mountpoint -q "$1/t"; then umount "$1/t" || umount -l "$1/t"; fi
+    rm -rf "$1"
+}
+
 apt_updated=
 apt_update() {
     [[ -n "$apt_updated" ]] && return
