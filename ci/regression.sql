@@ -58,4 +58,18 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- An upgrade carries such values; the plain restoration it is compared with would have to read them.
+DO $$
+DECLARE
+    c record;
+BEGIN
+    FOR c IN
+        SELECT a.attrelid::regclass AS relation, a.attname FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid
+        WHERE r.relkind = 'r' AND a.attrelid >= 16384 AND a.atttypid = 'xml'::regtype AND NOT a.attisdropped
+    LOOP
+        EXECUTE format('UPDATE %s SET %I = NULL', c.relation, c.attname);
+    END LOOP;
+END
+$$;
 \endif
