@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -16,6 +17,9 @@ use crate::server::{Cancel, Client, Initdb, Installation, Postmaster, Postmaster
 
 /// The role and the database of the throw-away cluster.
 const POSTGRES: &str = "postgres";
+
+/// Its data directory, in the temporary one.
+const DATA: &str = "data";
 
 /// How long a trial may take.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(120);
@@ -48,6 +52,7 @@ pub struct Trials {
 
 #[derive(Debug, Default)]
 struct State {
+    making: Option<Making>,
     cluster: Option<Result<ThrowAway>>,
     refusals: HashMap<String, Option<String>>,
 }
@@ -59,6 +64,14 @@ impl Trials {
             new,
             state: Mutex::default(),
         }
+    }
+
+    /// Begins to make the cluster, which will be asked for, while something else is done.
+    pub fn begin(&self, cancel: &Cancel) {
+        let (new, cancel) = (self.new.clone(), cancel.clone());
+        let files = std::thread::spawn(move || files(&new, &cancel));
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.making = Some(Making(Some(files)));
     }
 
     /// The major version that is asked.
@@ -89,7 +102,8 @@ impl Trials {
         if let Some(known) = state.refusals.get(sql) {
             return Ok(known.clone());
         }
-        let make = || ThrowAway::make(&self.new, cancel);
+        let making = state.making.take();
+        let make = || ThrowAway::make(&self.new, making, cancel);
         let refusal = match state.cluster.get_or_insert_with(make) {
             Ok(cluster) => cluster.refusal(sql)?,
             Err(error) => return Err(error.clone()),
@@ -106,9 +120,26 @@ impl Trials {
     /// Where no cluster can be made, or its server does not stop; a requested stop.
     pub fn server_times(self, cancel: &Cancel) -> Result<(f64, f64)> {
         let state = self.state.into_inner();
-        let made = state.unwrap_or_else(PoisonError::into_inner).cluster;
-        made.unwrap_or_else(|| ThrowAway::make(&self.new, cancel))?
-            .end()
+        let state = state.unwrap_or_else(PoisonError::into_inner);
+        let make = || ThrowAway::make(&self.new, state.making, cancel);
+        state.cluster.unwrap_or_else(make)?.end()
+    }
+}
+
+/// The files of a cluster that are being made; they are waited for, wanted or not.
+#[derive(Debug)]
+struct Making(Option<JoinHandle<Result<TempDir>>>);
+
+impl Making {
+    /// Nothing where their thread has died.
+    fn files(mut self) -> Option<Result<TempDir>> {
+        self.0.take()?.join().ok()
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        let _ = self.0.take().map(JoinHandle::join);
     }
 }
 
@@ -129,14 +160,10 @@ impl fmt::Debug for ThrowAway {
 }
 
 impl ThrowAway {
-    fn make(new: &NewVersion, cancel: &Cancel) -> Result<Self> {
-        let place = temporary("pgm-new.")?;
-        let data_dir = place.path().join("data");
-        initdb(&data_dir).run(
-            &new.installation,
-            &new.logs.join("throw-away-initdb.log"),
-            cancel,
-        )?;
+    fn make(new: &NewVersion, making: Option<Making>, cancel: &Cancel) -> Result<Self> {
+        let made = making.and_then(Making::files);
+        let place = made.unwrap_or_else(|| files(new, cancel))?;
+        let data_dir = place.path().join(DATA);
         let data_dir = DataDir {
             config_dir: data_dir.clone(),
             path: data_dir,
@@ -206,6 +233,14 @@ impl ThrowAway {
 fn reason(error: &Error) -> String {
     let said = error.facts().iter().find(|(name, _)| name == "message");
     said.map_or_else(|| error.message().to_owned(), |(_, text)| text.clone())
+}
+
+/// A directory with the files of a new cluster.
+fn files(new: &NewVersion, cancel: &Cancel) -> Result<TempDir> {
+    let place = temporary("pgm-new.")?;
+    let log = new.logs.join("throw-away-initdb.log");
+    initdb(&place.path().join(DATA)).run(&new.installation, &log, cancel)?;
+    Ok(place)
 }
 
 /// The smallest of clusters: what is asked of it depends on no locale.

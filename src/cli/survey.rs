@@ -158,6 +158,10 @@ fn examine(
         logs: logs.to_owned(),
     };
     let new = Trials::new(version.clone());
+    let estimates = matches!(purpose, Purpose::Check | Purpose::Rehearsal);
+    if estimates && !arguments.nice {
+        new.begin(&run.cancel);
+    }
     let (old_major, new_major) = (surveyed.old.major, surveyed.new_installation.version.major);
     let checks = checks::Applicable::new(&asking.checks, old_major, new_major);
     let checks = checks.chosen(&asking.selection);
@@ -219,7 +223,7 @@ fn examine(
         }
         Purpose::Check | Purpose::Dump | Purpose::Upgrade => true,
     };
-    if matches!(purpose, Purpose::Check | Purpose::Rehearsal) {
+    if estimates {
         let server = new.server_times(&run.cancel);
         estimate::of_check(run, &surveyed, &snapshot, server)?;
     }

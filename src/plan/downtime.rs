@@ -101,7 +101,7 @@ const LOOK: f64 = 0.008;
 /// Rows of catalogs are looked at page by page.
 const CONFIRM_EACH: f64 = 0.45e-6;
 /// Programs that set the counters, and what they wait for.
-const CARRY: f64 = 0.03;
+const CARRY: f64 = 0.05;
 const CARRY_SYNCS: f64 = 15.0;
 /// Names in both listings are parsed, sorted and compared.
 const PAIR_EACH: f64 = 0.3e-6;
@@ -112,7 +112,7 @@ const VERIFY_EACH: f64 = 3e-6;
 /// What the small steps wait for: lines of the journal, and control files that change places.
 const REST_SYNCS: f64 = 6.0;
 /// The new server comes to know its files.
-const START_EACH: f64 = 0.7e-6;
+const START_EACH: f64 = 0.8e-6;
 /// Reading all catalogs through a server.
 const READ_EACH: f64 = 10e-6;
 /// What a database has without relations of users, which is not moved.
