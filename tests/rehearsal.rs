@@ -217,7 +217,9 @@ fn settings_of_roles_and_operators_of_an_older_version_are_tried() {
                 ],
             );
             assert!(found(&ran.stdout, "notice").is_empty(), "{}", ran.stdout);
-            assert!(!ran.stdout.contains("md5"), "{}", ran.stdout);
+            let mut behind = ran.stdout.split("md5").skip(1);
+            let hash = behind.any(|rest| rest.starts_with(|c: char| c.is_ascii_hexdigit()));
+            assert!(!hash, "{}", ran.stdout);
 
             // What no check can find, so that prepare comes to its restore.
             server.sql("app", "DROP VIEW with_oids");
