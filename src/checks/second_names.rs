@@ -8,7 +8,7 @@ use super::probe::Row;
 use super::run::Subject;
 use crate::catalog::Snapshot;
 use crate::error::{Code, Error, Result};
-use crate::pg::{Oid, RelFile};
+use crate::pg::{DataDir, Oid, RelFile};
 
 /// How many files of a database are looked at: who links, links all of them.
 const LOOKED_AT: usize = 500;
@@ -37,15 +37,10 @@ pub(super) fn second_names(subject: &Subject<'_>) -> Result<Vec<Row>> {
 /// The directories in which databases have their folders.
 fn places(data_dir: &Path, snapshot: &Snapshot) -> Result<Vec<PathBuf>> {
     let mut places = vec![data_dir.join("base")];
-    let ours = format!("PG_{}_", snapshot.major());
     for tablespace in &snapshot.tablespaces {
         let location = data_dir.join("pg_tblspc").join(tablespace.oid.to_string());
-        for entry in entries(&location)? {
-            let name = entry.file_name();
-            if name.is_some_and(|name| name.to_string_lossy().starts_with(&ours)) {
-                places.push(entry);
-            }
-        }
+        let folders = DataDir::version_folders(&location, snapshot.major());
+        places.extend(present(folders, &location)?);
     }
     Ok(places)
 }
@@ -73,7 +68,11 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
         let entries = std::fs::read_dir(dir)?;
         entries.map(|entry| Ok(entry?.path())).collect()
     };
-    match read() {
+    present(read(), dir)
+}
+
+fn present(read: std::io::Result<Vec<PathBuf>>, dir: &Path) -> Result<Vec<PathBuf>> {
+    match read {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         read => read.map_err(|error| Error::io(Code::NotReadable, "read", dir, &error)),
     }

@@ -5,14 +5,12 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use super::act::failure;
 use super::sync::begin_writing;
 use crate::error::Result;
 
 /// What acts cost on a file system.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Speed {
     /// Seconds to give a file one more name, durably, among many.
     pub link: f64,

@@ -123,6 +123,24 @@ impl DataDir {
         format!("PG_{major}_{catalog_version}")
     }
 
+    /// The folders of a version in a tablespace's location, whatever their catalog version is.
+    ///
+    /// # Errors
+    ///
+    /// That of the directory which could not be read.
+    pub fn version_folders(location: &Path, major: MajorVersion) -> std::io::Result<Vec<PathBuf>> {
+        let prefix = format!("PG_{major}_");
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(location)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                found.push(entry.path());
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
     /// The folder of the commit status of transactions, relative to the data directory.
     pub fn xact_dir(&self) -> &'static str {
         "pg_xact"

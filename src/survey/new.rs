@@ -183,18 +183,8 @@ fn not_finished(dir: &Path, state_dir: &Path) -> Error {
 /// The catalog version is part of their names and not known before initdb has run, but no two
 /// clusters of one major version share a location.
 fn leftovers(location: &Path, major: MajorVersion) -> Vec<PathBuf> {
-    let prefix = format!("PG_{major}_");
     // What cannot be read has been reported with the layout of old.
-    let Ok(entries) = std::fs::read_dir(location) else {
-        return Vec::new();
-    };
-    let mut found: Vec<PathBuf> = entries
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
-        .map(|entry| entry.path())
-        .collect();
-    found.sort();
-    found
+    DataDir::version_folders(location, major).unwrap_or_default()
 }
 
 fn used(folder: &Path, major: MajorVersion) -> Error {

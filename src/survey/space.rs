@@ -121,7 +121,9 @@ fn pairs(sites: &Sites<'_>) -> Result<Vec<Pair>> {
     for tablespace in sites.tablespaces {
         let location = &tablespace.location;
         let device = disk::space(location)?.device;
-        for folder in version_folders(location, sites.old)? {
+        let folders = DataDir::version_folders(location, sites.old.major)
+            .map_err(|error| Error::io(Code::NotReadable, "read", location, &error))?;
+        for folder in folders {
             pairs.extend(apart(&folder, location, device)?);
             for database in database_folders(&folder)? {
                 pairs.extend(apart(&database, location, device)?);
@@ -138,17 +140,6 @@ fn apart(folder: &Path, new: &Path, usual: u64) -> Result<Option<Pair>> {
         return Ok(None);
     }
     Pair::of(folder, new).map(Some)
-}
-
-fn version_folders(location: &Path, old: &DataDir) -> Result<Vec<PathBuf>> {
-    let prefix = format!("PG_{}_", old.major);
-    let entries = std::fs::read_dir(location)
-        .map_err(|error| Error::io(Code::NotReadable, "read", location, &error))?;
-    Ok(entries
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
-        .map(|entry| entry.path())
-        .collect())
 }
 
 /// All that one file system must hold.

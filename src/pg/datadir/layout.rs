@@ -176,17 +176,13 @@ fn tablespace_problem(dir: &DataDir, entry: &TablespaceEntry) -> Option<Error> {
         Ok(link) => link,
         Err(error) => return Some(error.fact("data directory", dir.path.display())),
     };
-    let version = format!("PG_{}_", dir.major);
-    let entries = match std::fs::read_dir(&link.target) {
-        Ok(entries) => entries,
+    let present = match DataDir::version_folders(&link.target, dir.major) {
+        Ok(folders) => !folders.is_empty(),
         Err(e) => {
             let error = unreadable("read", &link.target, &e).fact("tablespace", entry.oid);
             return Some(error.fact("data directory", dir.path.display()));
         }
     };
-    let present = entries
-        .flatten()
-        .any(|entry| entry.file_name().to_string_lossy().starts_with(&version));
     (!present).then(|| {
         layout_error(
             dir,
@@ -196,7 +192,7 @@ fn tablespace_problem(dir: &DataDir, entry: &TablespaceEntry) -> Option<Error> {
             ),
         )
         .fact("location", link.target.display())
-        .fact("missing", format!("{version}*"))
+        .fact("missing", format!("PG_{}_*", dir.major))
         .remedy(Remedy::manual(
             "Mount the file system that holds the tablespace, or mend the link.",
         ))
