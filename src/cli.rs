@@ -16,6 +16,7 @@ mod rehearsal;
 mod resume;
 mod rollback;
 mod run;
+mod sight;
 mod status;
 mod survey;
 mod upgrade;

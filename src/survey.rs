@@ -29,7 +29,6 @@ use crate::error::{Error, Result};
 use crate::pg::{ControlFile, DataDir, PostmasterPid};
 use crate::plan::{Inventory, Mode, Origin, TablespacePlace};
 use crate::server::{Installation, Running, Side};
-use new::New;
 use old::Old;
 use overlap::Place;
 use owner::Owner;
@@ -56,7 +55,19 @@ pub struct Request {
     pub username: Option<String>,
 }
 
-/// What was found, when nothing was wrong.
+/// What was seen of both sides.
+#[derive(Debug)]
+pub struct Sight {
+    /// What both sides are; nothing where a problem keeps everybody from asking old anything.
+    pub surveyed: Option<Surveyed>,
+    /// All that is wrong, each with a code, facts and a remedy.
+    pub problems: Vec<Error>,
+}
+
+/// Both sides as they were found.
+///
+/// Nothing was wrong with them, unless it comes from a [`Sight`] with problems: then what they
+/// concern is left out.
 #[derive(Debug, Clone)]
 pub struct Surveyed {
     /// The old data directory.
@@ -73,7 +84,7 @@ pub struct Surveyed {
     pub wal_dir: Option<PathBuf>,
     /// The new data directory, absolute, its parent canonical.
     pub new_dir: Option<PathBuf>,
-    /// How the new data directory was found.
+    /// How the new data directory was found, where it can be used.
     pub origin: Option<Origin>,
     /// The state directory, absolute, its parent canonical.
     pub state_dir: Option<PathBuf>,
@@ -92,19 +103,31 @@ pub struct Surveyed {
     pub inventory: Vec<Inventory>,
     /// Number of relation files in all places.
     pub relation_files: u64,
+    /// Whether all places could be counted.
+    pub counted: bool,
 }
 
-/// Looks at everything and gives back what it is, or all that is wrong with it.
-///
-/// # Errors
-///
-/// Every problem that was found, each with a code, facts and a remedy.
-pub fn survey(request: &Request) -> Result<Surveyed, Vec<Error>> {
+impl Sight {
+    /// Both sides, where nothing is wrong.
+    ///
+    /// # Errors
+    ///
+    /// Every problem that was found.
+    pub fn sound(self) -> Result<Surveyed, Vec<Error>> {
+        match self.surveyed {
+            Some(surveyed) if self.problems.is_empty() => Ok(surveyed),
+            _ => Err(self.problems),
+        }
+    }
+}
+
+/// Looks at everything, and gives back what it is and all that is wrong with it.
+pub fn survey(request: &Request) -> Sight {
     survey_as(request, Uid::effective())
 }
 
 /// The same for a process with this user number.
-fn survey_as(request: &Request, us: Uid) -> Result<Surveyed, Vec<Error>> {
+fn survey_as(request: &Request, us: Uid) -> Sight {
     let mut problems = Problems::default();
     let old_installation = problems.keep_all(Installation::find(Side::Old, &request.old_bindir));
     let new_installation = problems.keep_all(Installation::find(Side::New, &request.new_bindir));
@@ -118,7 +141,7 @@ fn survey_as(request: &Request, us: Uid) -> Result<Surveyed, Vec<Error>> {
     );
     let state_dir = state_dir(request);
     let places = places(request, old.as_ref(), state_dir.as_deref());
-    problems.extend(overlap::problems(&places));
+    problems.beside(overlap::problems(&places));
     // Where old lies there is nothing fresh, and no advice to remove anything.
     let given = request
         .new_datadir
@@ -136,9 +159,9 @@ fn survey_as(request: &Request, us: Uid) -> Result<Surveyed, Vec<Error>> {
         new::examine(&facts, &mut problems)
     });
     if let Some(dir) = &state_dir {
-        problems.extend(owner::state_dir_problem(dir, &owner));
+        problems.beside(owner::state_dir_problem(dir, &owner));
     }
-    problems.extend(owner::missing_parents(
+    problems.beside(owner::missing_parents(
         &owner,
         request.new_datadir.as_deref(),
         state_dir.as_deref(),
@@ -146,9 +169,8 @@ fn survey_as(request: &Request, us: Uid) -> Result<Surveyed, Vec<Error>> {
     problems.extend(socket::problem(request.socket_dir.as_deref(), &owner));
     let inventory = old
         .as_ref()
-        .filter(|old| old.sound)
         .and_then(|old| count(request, old, &mut problems));
-    if let (Some(mode), Some(old), Some(new), Some(state_dir), Some(inventory)) = (
+    if let (Some(mode), Some(old), Some(new), Some(state_dir), Some((inventory, true))) = (
         request.mode,
         &old,
         &request.new_datadir,
@@ -164,7 +186,7 @@ fn survey_as(request: &Request, us: Uid) -> Result<Surveyed, Vec<Error>> {
         };
         // What cannot be known from outside counts nothing here; the caller asks once more.
         let found = space::problems(&sites, mode, inventory.databases, 0);
-        problems.extend(problems::flatten(found));
+        problems.beside(problems::flatten(found));
     }
     let found = Found {
         old_installation,
@@ -174,51 +196,36 @@ fn survey_as(request: &Request, us: Uid) -> Result<Surveyed, Vec<Error>> {
         state_dir,
         inventory,
     };
-    found.surveyed(request, &owner, problems)
+    let (mut problems, hindered) = problems.all();
+    let surveyed = found.surveyed(request, &owner).filter(|_| !hindered);
+    if surveyed.is_none() && problems.is_empty() {
+        problems.push(problems::unexplained());
+    }
+    Sight { surveyed, problems }
 }
 
 struct Found {
     old_installation: Option<Installation>,
     new_installation: Option<Installation>,
     old: Option<Old>,
-    new: Option<New>,
+    new: Option<Origin>,
     state_dir: Option<PathBuf>,
-    inventory: Option<inventory::Counted>,
+    inventory: Option<(inventory::Counted, bool)>,
 }
 
 impl Found {
-    fn surveyed(
-        self,
-        request: &Request,
-        owner: &Owner,
-        problems: Problems,
-    ) -> Result<Surveyed, Vec<Error>> {
-        problems.none()?;
-        let (Some(old_installation), Some(new_installation), Some(old), Some(inventory)) = (
-            self.old_installation,
-            self.new_installation,
-            self.old,
-            self.inventory,
-        ) else {
-            return Err(vec![problems::unexplained()]);
-        };
-        let Some(old_control) = old.control else {
-            return Err(vec![problems::unexplained()]);
-        };
-        let (new_dir, origin) = match self.new {
-            Some(new) => (Some(new.dir), Some(new.origin)),
-            None if request.new_datadir.is_none() => (None, None),
-            None => return Err(vec![problems::unexplained()]),
-        };
-        Ok(Surveyed {
+    fn surveyed(self, request: &Request, owner: &Owner) -> Option<Surveyed> {
+        let old = self.old?;
+        let (inventory, counted) = self.inventory?;
+        Some(Surveyed {
             old: old.dir,
-            old_installation,
-            new_installation,
-            old_control,
+            old_installation: self.old_installation?,
+            new_installation: self.new_installation?,
+            old_control: old.control?,
             tablespaces: old.tablespaces,
             wal_dir: old.wal_dir,
-            new_dir,
-            origin,
+            new_dir: request.new_datadir.as_deref().map(path::named),
+            origin: self.new,
             state_dir: self.state_dir,
             user: request
                 .username
@@ -228,6 +235,7 @@ impl Found {
             serving: old.serving,
             relation_files: inventory.places.iter().map(|place| place.files).sum(),
             inventory: inventory.places,
+            counted,
         })
     }
 }
@@ -261,18 +269,25 @@ fn places(request: &Request, old: Option<&Old>, state_dir: Option<&Path>) -> Vec
     places
 }
 
-fn count(request: &Request, old: &Old, problems: &mut Problems) -> Option<inventory::Counted> {
+/// What could be counted, and whether that is all.
+fn count(
+    request: &Request,
+    old: &Old,
+    problems: &mut Problems,
+) -> Option<(inventory::Counted, bool)> {
     let new_data = request
         .new_datadir
         .as_deref()
         .map_or_else(|| old.dir.path.clone(), path::named);
     let catalog_version = old.control.as_ref()?.catalog_version;
-    problems.keep(inventory::count(
-        &old.dir,
-        catalog_version,
-        &old.tablespaces,
-        &new_data,
-    ))
+    let (counted, missing) =
+        inventory::count(&old.dir, catalog_version, &old.tablespaces, &new_data);
+    let whole = old.sound && missing.is_empty();
+    if old.sound {
+        // Otherwise what is missing has been told with the layout.
+        problems.beside(missing);
+    }
+    Some((counted, whole))
 }
 
 #[cfg(test)]

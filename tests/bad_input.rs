@@ -45,6 +45,32 @@ impl Input {
         }
     }
 
+    /// The same, but `check` finds it besides all that can be asked of old.
+    fn found(&self, code: &str, said: &[&str]) {
+        self.found_and_asked(code, said);
+        self.refused_by(code, said);
+    }
+
+    fn refused_by(&self, code: &str, said: &[&str]) {
+        let before = self.before();
+        for command in ["prepare", "upgrade"] {
+            let ran = self.trip.run_first(&[command, "--yes"]);
+            ran.refused(4, code, said);
+            demand_standing(&ran);
+            tree::demand_same(command, &before, &self.before());
+        }
+    }
+
+    fn found_and_asked(&self, code: &str, said: &[&str]) {
+        let before = tree::kept(&self.trip.old);
+        let ran = self.trip.run_first(&["check"]);
+        let finding = format!("blocker[{code}]");
+        let said: Vec<&str> = said.iter().copied().chain([&*finding]).collect();
+        ran.refused(3, "PGM-6002", &said);
+        demand_asked(&ran);
+        tree::demand_same("check", &before, &tree::kept(&self.trip.old));
+    }
+
     fn old(&self, rel: &str) -> PathBuf {
         self.trip.old.join(rel)
     }
@@ -54,6 +80,17 @@ fn demand_standing(ran: &Ran) {
     let said = "standing: nothing has been changed";
     assert!(ran.stderr.contains(said), "{}", ran.stderr);
     assert!(ran.stderr.contains("remedy:"), "{}", ran.stderr);
+}
+
+/// Checks were made, and those that are not of SQL are counted with them.
+fn demand_asked(ran: &Ran) {
+    let mut lines = ran.stdout.lines();
+    let tally = lines.find(|line| line.starts_with("  check  "));
+    let tally = tally.unwrap_or_else(|| panic!("no checks in {}", ran.stdout));
+    assert!(
+        tally.contains("block") && !tally.contains("nothing blocks"),
+        "{tally}"
+    );
 }
 
 #[test]
@@ -218,12 +255,14 @@ fn clusters_that_are_in_use() {
         trip.new.clone_from(&new.data);
         let server = new.start();
         let pid = server.pid().to_string();
+        let said = [&*pid, "pg_ctl", "stop", "blocker[PGM-1204]"];
+        let checked = trip.run_first(&["check"]);
+        checked.refused(3, "PGM-6002", &said);
+        demand_asked(&checked);
         let before = tree::whole(&input.place);
-        for command in ["check", "prepare"] {
-            let ran = trip.run_first(&[command]);
-            ran.refused(4, "PGM-1204", &[&pid, "pg_ctl", "stop"]);
-            demand_standing(&ran);
-        }
+        let ran = trip.run_first(&["prepare"]);
+        ran.refused(4, "PGM-1204", &said[..3]);
+        demand_standing(&ran);
         tree::demand_same("a running new cluster", &before, &tree::whole(&input.place));
         assert!(!trip.state().exists());
         server.stop();
@@ -244,21 +283,24 @@ fn tablespaces_that_cannot_be_read() {
         let input = Input::new();
         let away = input.place.join("away");
         fs::rename(&input.case.stock.space, &away).unwrap();
-        input.refused("PGM-1202", &["tablespace", "space"]);
+        // The database that lies there is told with its tablespace.
+        let said = ["tablespace", "space", "blocker[PGM-3003]", "second 'db';"];
+        input.found_and_asked("PGM-1202", &said);
+        input.refused_by("PGM-1202", &said[..2]);
         fs::rename(&away, &input.case.stock.space).unwrap();
 
         let closed = |mode| {
             fs::set_permissions(&input.case.stock.space, fs::Permissions::from_mode(mode)).unwrap();
         };
         closed(0o000);
-        input.refused("PGM-1403", &["space", "cannot be"]);
+        input.found("PGM-1403", &["space", "cannot be"]);
         closed(0o700);
 
         let link = fs::read_dir(input.old("pg_tblspc")).unwrap().next();
         let link = link.unwrap().unwrap().path();
         fs::remove_file(&link).unwrap();
         fs::write(&link, "no link").unwrap();
-        input.refused("PGM-1202", &["pg_tblspc"]);
+        input.found("PGM-1202", &["pg_tblspc"]);
     });
 }
 
@@ -268,10 +310,10 @@ fn new_directories_that_are_not_fresh() {
         let mut input = Input::new();
         fs::create_dir(&input.trip.new).unwrap();
         fs::write(input.trip.new.join("letter"), "dear").unwrap();
-        input.refused("PGM-1205", &["letter"]);
+        input.found("PGM-1205", &["letter"]);
         fs::remove_dir_all(&input.trip.new).unwrap();
         fs::write(&input.trip.new, "a file").unwrap();
-        input.refused("PGM-1205", &["not a directory"]);
+        input.found("PGM-1205", &["not a directory"]);
         fs::remove_file(&input.trip.new).unwrap();
 
         let used = cluster("new-17", &[]);
@@ -279,17 +321,17 @@ fn new_directories_that_are_not_fresh() {
         server.sql("postgres", "CREATE TABLE mine (id int)");
         server.stop();
         fs::rename(&used.data, &input.trip.new).unwrap();
-        input.refused("PGM-1205", &["new data directory"]);
+        input.found("PGM-1205", &["new data directory"]);
         fs::remove_dir_all(&input.trip.new).unwrap();
 
         let other = cluster("new-18", &["--no-data-checksums"]);
         fs::rename(&other.data, &input.trip.new).unwrap();
-        input.refused("PGM-1205", &["18"]);
+        input.found("PGM-1205", &["18"]);
         fs::remove_dir_all(&input.trip.new).unwrap();
 
         let checked = cluster("new-17", &["--data-checksums"]);
         fs::rename(&checked.data, &input.trip.new).unwrap();
-        input.refused("PGM-1302", &["checksum"]);
+        input.found("PGM-1302", &["checksum"]);
         fs::remove_dir_all(&input.trip.new).unwrap();
 
         let linked = cluster("new-17", &[]);
@@ -297,13 +339,13 @@ fn new_directories_that_are_not_fresh() {
         let (wal, away) = (input.trip.new.join("pg_wal"), input.place.join("wal"));
         fs::rename(&wal, &away).unwrap();
         symlink(&away, &wal).unwrap();
-        input.refused("PGM-1205", &["a WAL directory outside the data directory"]);
+        input.found("PGM-1205", &["a WAL directory outside the data directory"]);
         fs::remove_dir_all(&input.trip.new).unwrap();
 
         let (old, inside) = (input.trip.old.clone(), input.trip.old.join("new"));
         for place in [old, inside, input.case.stock.space.join("new")] {
             input.trip.new = place;
-            input.refused("PGM-1206", &[]);
+            input.found("PGM-1206", &[]);
         }
     });
 }
@@ -326,7 +368,11 @@ fn users_who_may_not() {
             input.trip.user = user.to_owned();
             for command in ["check", "prepare"] {
                 let ran = input.trip.run_first(&[command]);
-                ran.refused(4, "PGM-1211", said);
+                match (command, user) {
+                    // Whoever may look at everything is told of everything.
+                    ("check", "boss") => ran.refused(3, "PGM-6002", &["blocker[PGM-1211]"]),
+                    _ => ran.refused(4, "PGM-1211", said),
+                };
                 demand_standing(&ran);
                 // The server's log is gone with the run.
                 assert!(!ran.stderr.contains("old-server.log"), "{}", ran.stderr);
@@ -364,7 +410,7 @@ fn places_that_cannot_be_written_to() {
         tree::demand_same("closed places", &before, &input.before());
 
         input.trip.new = closed.join("new");
-        input.refused("PGM-1403", &["closed"]);
+        input.found("PGM-1403", &["closed"]);
     });
 }
 
@@ -398,7 +444,10 @@ fn file_systems_that_are_too_small_or_another_one() {
             for command in ["check", "prepare"] {
                 let output = mounted(&small, size, input.trip.first_command(&[command]));
                 let ran = Ran::from(output);
-                ran.refused(4, code, said);
+                match command {
+                    "check" => ran.refused(3, "PGM-6002", &[&[code], said].concat()),
+                    _ => ran.refused(4, code, said),
+                };
                 demand_standing(&ran);
             }
         }

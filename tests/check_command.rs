@@ -313,6 +313,79 @@ fn lists_and_remedies_are_in_files(
     refused.refused(4, "PGM-1206", &["nothing into a data directory"]);
 }
 
+/// Folders, places and tablespaces that are wrong, and a table with OIDs: all are told at once.
+#[test]
+fn what_is_seen_from_outside_ends_no_check() {
+    as_server_user("what_is_seen_from_outside_ends_no_check", || {
+        let old = cluster("old-11", &[]);
+        let trip = Trip::new(&old, "new-17", "copy");
+        let place = trip.old.parent().unwrap();
+        let (inner, lost) = (trip.old.join("inner"), place.join("lost"));
+        for folder in [&inner, &lost] {
+            fs::create_dir(folder).unwrap();
+        }
+        let server = old.start();
+        for folder in [&inner, &lost] {
+            let name = folder.file_name().unwrap().to_str().unwrap();
+            let location = folder.display();
+            server.sql(
+                "postgres",
+                &format!("CREATE TABLESPACE {name}_space LOCATION '{location}'"),
+            );
+        }
+        server.sql("postgres", "CREATE TABLE public.t1 (a int) WITH OIDS");
+        let within = "lies inside the old data directory";
+        let all_found = |ran: &Ran, codes: &[&str]| {
+            ran.refused(3, "PGM-6002", &[within, "table public.t1 has"]);
+            let always = [
+                "PGM-1206",
+                "tablespaces-inside-data-directory",
+                "tables-with-oids",
+            ];
+            let groups = [codes, &always].concat();
+            for group in &groups {
+                let head = format!("blocker[{group}]: 1 found");
+                assert!(ran.stdout.contains(&head), "no {head} in {}", ran.stdout);
+            }
+            let blocks = format!("{} findings block", groups.len());
+            assert!(
+                ran.stdout.contains(&blocks),
+                "no {blocks} in {}",
+                ran.stdout
+            );
+        };
+        let check = || trip.run_first(&["check"]);
+        let estimated = |ran: &Ran| ran.stdout.contains("estimated downtime");
+
+        let running = check();
+        all_found(&running, &[]);
+        assert!(estimated(&running), "{}", running.stdout);
+        fs::write(trip.old.join("tablespace_map"), "").unwrap();
+        fs::create_dir(&trip.new).unwrap();
+        fs::write(trip.new.join("letter"), "dear").unwrap();
+        all_found(&check(), &["PGM-1202", "PGM-1205"]);
+        server.stop();
+
+        // A server that is started now would begin a recovery.
+        let at_rest = check();
+        at_rest.refused(4, "PGM-1202", &["tablespace_map", within, "letter"]);
+        assert!(!at_rest.stdout.contains("tables-with-oids"));
+        fs::remove_file(trip.old.join("tablespace_map")).unwrap();
+        fs::remove_dir_all(&trip.new).unwrap();
+
+        // Of what is not there nothing is known, so nothing is said of how long it takes.
+        fs::rename(&lost, place.join("found")).unwrap();
+        let ran = check();
+        all_found(&ran, &["PGM-1202"]);
+        assert!(!estimated(&ran), "{}", ran.stdout);
+        fs::rename(place.join("found"), &lost).unwrap();
+        all_found(&check(), &[]);
+
+        let refused = trip.run_first(&["prepare"]);
+        refused.refused(4, "PGM-1206", &[within]);
+    });
+}
+
 fn shell(command: &str) {
     let output = Command::new("sh").arg("-c").arg(command).output().unwrap();
     assert!(output.status.success(), "{command}: {output:?}");

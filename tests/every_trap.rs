@@ -19,23 +19,14 @@ use support::{Cluster, Running, as_server_user, cluster};
 /// What examples call the database they are in.
 const EXAMPLE: &str = "example";
 
-/// That, a role, and a folder they make, with what they are called here. A folder inside the data
-/// directory is seen from outside, and then no server is asked anything.
-const OWN_NAMES: [(&str, &str); 3] = [
-    (EXAMPLE, EXAMPLE),
-    ("Bob", "Bob"),
-    ("inner_space", "../space"),
-];
+/// That, a role, a tablespace, and a folder they make, which get a number here.
+const OWN_NAMES: [&str; 4] = [EXAMPLE, "Bob", "Inner", "inner_space"];
 
 /// Checks that have no place in such a cluster, and why.
-const APART: [(&str, &str); 4] = [
+const APART: [(&str, &str); 3] = [
     (
         "older-minor-release",
         "it is about the releases of both installations (tests/minor_releases.rs)",
-    ),
-    (
-        "tablespaces-inside-data-directory",
-        "where that is wrong no server is asked anything: it is seen from outside, as PGM-1206",
     ),
     (
         "no-sign-of-a-backup",
@@ -76,9 +67,7 @@ impl Trap {
     /// Text of the example, in which its own names take the place of those of all examples.
     fn text(&self, text: &str) -> String {
         let number = &self.database[EXAMPLE.len()..];
-        let renamed = |text: String, (own, general): &(&str, &str)| {
-            text.replace(own, &format!("{general}{number}"))
-        };
+        let renamed = |text: String, own: &&str| text.replace(own, &format!("{own}{number}"));
         OWN_NAMES.iter().fold(text.to_owned(), renamed)
     }
 
@@ -239,8 +228,7 @@ impl<'c> Trapped<'c> {
         let ran = self.check();
         self.trip.user = "postgres".to_owned();
         drop(others);
-        // The wrong user is told as a precondition, too.
-        ran.demand(4);
+        ran.demand(3);
         let found = findings(&ran);
         assert_eq!(missed(&self.traps, &found), [""; 0], "{}", ran.stdout);
         let tally = events(&ran, "checks_finished").remove(0);

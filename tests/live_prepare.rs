@@ -332,7 +332,8 @@ fn a_lock_table_that_is_too_small_is_told_before() {
             "the lock table of the old server is too small",
             "ALTER SYSTEM SET max_locks_per_transaction = ",
         ];
-        trip.run_first(&["check"]).refused(4, "PGM-1405", &said);
+        let found = [&["blocker[PGM-1405]"], &said[..]].concat();
+        trip.run_first(&["check"]).refused(3, "PGM-6002", &found);
         trip.run_first(&["prepare"]).refused(4, "PGM-1405", &said);
         server.stop();
         let server = stock.cluster.start();

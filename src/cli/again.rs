@@ -8,6 +8,7 @@ use super::findings::Asking;
 use super::migration::{self, Opened};
 use super::prepare;
 use super::run::{Ending, Run};
+use super::sight::survey_again;
 use super::survey::{self, Examined, Purpose};
 use crate::catalog::Portrait;
 use crate::disk::Lock;
@@ -112,9 +113,9 @@ fn examine(
     context.new_was_not_started_early()?;
     is_the_cluster_prepared(&context, &context.old_control()?)?;
     let arguments = clusters(plan, skip);
-    let surveyed = survey::survey_again(run, &arguments, lock)?;
+    let looked = survey_again(run, &arguments, lock)?;
     let examined =
-        survey::examine_and_keep_no_log(run, &arguments, surveyed, &asking, Purpose::Dump)?;
+        survey::examine_and_keep_no_log(run, &arguments, looked, &asking, Purpose::Dump)?;
     let Examined {
         surveyed,
         snapshot,

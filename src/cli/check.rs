@@ -7,6 +7,7 @@ use super::args::{Check, Global};
 use super::findings::Asking;
 use super::output::Output;
 use super::run::{Ending, Run};
+use super::sight::survey_to_ask;
 use super::survey::{self, Examined, Purpose};
 use crate::checks;
 use crate::engine::Outcome;
@@ -63,13 +64,13 @@ fn list(global: &Global) -> Exit {
 fn examine(run: &Run, global: &Global, arguments: &Check) -> Result<Examined> {
     let clusters = &arguments.clusters;
     let mut asking = Asking::of(&arguments.only, &clusters.skip)?;
-    let surveyed = survey::survey(run, global, clusters)?;
-    asking.output = output(arguments, &asking.checks, &surveyed.0)?;
+    let looked = survey_to_ask(run, global, clusters)?;
+    asking.output = output(arguments, &asking.checks, &looked.surveyed)?;
     let purpose = match arguments.rehearse {
         true => Purpose::Rehearsal,
         false => Purpose::Check,
     };
-    let examined = survey::examine_and_keep_no_log(run, clusters, surveyed, &asking, purpose);
+    let examined = survey::examine_and_keep_no_log(run, clusters, looked, &asking, purpose);
     asking.output.write_script(&run.stream)?;
     examined
 }

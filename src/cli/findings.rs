@@ -37,12 +37,19 @@ impl Asking {
     }
 }
 
-/// Tells what was found, what could not be looked for, and what was not.
+/// Tells what was found, what could not be looked for, and what was not; `outside` blockers have
+/// been told before, and are counted here.
 ///
 /// # Errors
 ///
 /// Where a list that was asked for cannot be written; everything has been told by then.
-pub fn tell(run: &Run, report: &Report, asking: &Asking, started: Instant) -> Result<()> {
+pub fn tell(
+    run: &Run,
+    report: &Report,
+    asking: &Asking,
+    outside: usize,
+    started: Instant,
+) -> Result<()> {
     let found: Vec<Found> = (report.findings.iter().map(found))
         .chain(report.not_made.iter().map(not_made))
         .collect();
@@ -51,7 +58,7 @@ pub fn tell(run: &Run, report: &Report, asking: &Asking, started: Instant) -> Re
         made: report.made,
         applicable: report.applicable,
         skipped: report.skipped.len(),
-        blockers: count(Severity::Blocker),
+        blockers: outside + count(Severity::Blocker),
         warnings: count(Severity::Warning),
         notices: count(Severity::Notice),
         seconds: started.elapsed().as_secs_f64(),

@@ -6,6 +6,7 @@ use super::estimate::{self, Basis};
 use super::findings::Asking;
 use super::migration;
 use super::run::Run;
+use super::sight;
 use super::survey::{self, Examined, Purpose};
 use crate::catalog::Portrait;
 use crate::disk::Lock;
@@ -126,18 +127,17 @@ pub fn begin(run: &Run, global: &Global, arguments: &Clusters, purpose: Purpose)
         ))
     })?;
     let asking = Asking::of(&[], &arguments.skip)?;
-    let surveyed = survey::survey(run, global, arguments)?;
+    let looked = sight::survey(run, global, arguments)?;
+    let surveyed = &looked.surveyed;
     let new_dir = surveyed
-        .0
         .new_dir
         .clone()
         .unwrap_or_else(|| new_datadir.clone());
     let state_dir = surveyed
-        .0
         .state_dir
         .clone()
         .unwrap_or_else(|| default_state_dir(&new_dir));
-    let examined = survey::examine_and_keep_no_log(run, arguments, surveyed, &asking, purpose)?;
+    let examined = survey::examine_and_keep_no_log(run, arguments, looked, &asking, purpose)?;
     let state = StateDir::create(&state_dir)?;
     let (plan, old, lock) = decide(arguments, examined, new_dir, state_dir);
     Ok(Begun {

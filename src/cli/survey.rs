@@ -1,30 +1,24 @@
-//! Everything that is verified before anything changes: from outside, then from within old.
+//! Everything that is verified from within old before anything changes.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use super::args::{Clusters, Global, words};
+use super::args::{Clusters, words};
 use super::estimate;
 use super::findings::{Asking, tell};
 use super::rehearsal::rehearse;
 use super::run::Run;
+use super::sight::{Looked, one_error, tell_problems};
 use crate::catalog::{self, Database, Portrait, Sketch, Snapshot};
 use crate::checks::{self, NewVersion, Rehearsal, Subject, Trials};
 use crate::disk::{Lock, temporary};
 use crate::error::{Code, Error, Family, Remedy, Result};
-use crate::event::{Advice, ClusterFacts, EventKind, Found, Severity, Sink};
-use crate::pg::DataDir;
+use crate::event::{ClusterFacts, EventKind, Sink};
 use crate::pg::amount::{counted, size};
 use crate::plan::{Plan, locks_per_transaction};
-use crate::server::{
-    Background, Client, Endpoint, Postmaster, PostmasterSpec, privileges, stop_leftover,
-};
-use crate::survey::{Request, Surveyed, space_problems, survey as look};
+use crate::server::{Background, Client, Endpoint, Postmaster, PostmasterSpec};
+use crate::survey::{Surveyed, space_problems};
 use crate::work::Cancel;
-
-/// How long a private server that was left behind may take to stop.
-const LEFTOVER_LIMIT: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// What old is examined for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,86 +56,21 @@ impl Examined {
     }
 }
 
-/// Becomes the owner of old, locks it, and looks at both sides from outside.
-pub fn survey(run: &Run, global: &Global, arguments: &Clusters) -> Result<(Surveyed, Lock)> {
-    let request = request(global, arguments);
-    let old = DataDir::resolve(&request.old_datadir).map_err(|error| {
-        // That it is closed says less than whose it is.
-        let problems = (error.code() == Code::NotReadable).then(|| look(&request).err());
-        problems
-            .flatten()
-            .map_or(error, |problems| one_error(run, problems))
-    })?;
-    privileges::become_owner(&old.path)?;
-    let lock = Lock::on_directory(&old.path)?;
-    stop_leftover(&old, LEFTOVER_LIMIT)?;
-    let surveyed = look(&request).map_err(|problems| one_error(run, problems))?;
-    Ok((surveyed, lock))
-}
-
-/// The same where new has been prepared and old is locked: only old and the installations are
-/// looked at.
-pub fn survey_again(run: &Run, arguments: &Clusters, lock: Lock) -> Result<(Surveyed, Lock)> {
-    let request = Request {
-        new_datadir: None,
-        state_dir: None,
-        ..request(&Global::default(), arguments)
-    };
-    let surveyed = look(&request).map_err(|problems| one_error(run, problems))?;
-    Ok((surveyed, lock))
-}
-
-fn request(global: &Global, arguments: &Clusters) -> Request {
-    Request {
-        old_bindir: arguments.old_bindir.clone().unwrap_or_default(),
-        new_bindir: arguments.new_bindir.clone().unwrap_or_default(),
-        old_datadir: arguments.old_datadir.clone().unwrap_or_default(),
-        new_datadir: arguments.new_datadir.clone(),
-        state_dir: global.state_dir.clone(),
-        mode: Some(arguments.mode.mode()),
-        socket_dir: arguments.socketdir.clone(),
-        username: arguments.username.clone(),
-    }
-}
-
-/// Several problems become findings, and the error names how many there are.
-fn one_error(run: &Run, mut problems: Vec<Error>) -> Error {
-    if problems.len() < 2 {
-        return problems
-            .pop()
-            .unwrap_or_else(|| Error::new(Code::Internal, "a survey failed without a reason"));
-    }
-    for problem in &problems {
-        run.stream.emit(EventKind::Finding(Found {
-            check: problem.code().to_string(),
-            severity: Severity::Blocker,
-            database: None,
-            sentence: problem.message().to_owned(),
-            columns: BTreeMap::new(),
-            facts: problem.facts().to_vec(),
-            remedy: problem.remedy_text().cloned().map(Advice::from),
-        }));
-    }
-    Error::new(
-        problems[0].code(),
-        format!(
-            "{} things must be put right before anything can be done",
-            problems.len()
-        ),
-    )
-    .remedy(Remedy::manual("each finding above names its remedy"))
-}
-
 /// Reads old's catalog and makes all checks, beside its running server or a private one.
 fn examine(
     run: &Run,
     arguments: &Clusters,
-    (surveyed, lock): (Surveyed, Lock),
+    looked: Looked,
     asking: &Asking,
     logs: &Path,
     purpose: Purpose,
 ) -> Result<Examined> {
     let started = Instant::now();
+    let Looked {
+        surveyed,
+        lock,
+        problems: told,
+    } = looked;
     let locks = locks_per_transaction(surveyed.relation_files);
     let private = match surveyed.serving {
         Some(_) => None,
@@ -158,8 +87,8 @@ fn examine(
         logs: logs.to_owned(),
     };
     let new = Trials::new(version.clone());
-    let estimates = matches!(purpose, Purpose::Check | Purpose::Rehearsal);
-    if estimates && !arguments.nice {
+    let only_asks = matches!(purpose, Purpose::Check | Purpose::Rehearsal);
+    if only_asks && !arguments.nice {
         new.begin(&run.cancel);
     }
     let (old_major, new_major) = (surveyed.old.major, surveyed.new_installation.version.major);
@@ -167,7 +96,7 @@ fn examine(
     let checks = checks.chosen(&asking.selection);
     // Whoever dumps says where new is to be, unless it is there already.
     let again = purpose == Purpose::Dump && surveyed.new_dir.is_none();
-    let ask = |snapshot: Option<&Snapshot>, asked: Option<Vec<checks::Asked>>| {
+    let ask = |snapshot: Option<&Snapshot>, asked: Option<Vec<checks::Asked>>, told: usize| {
         let subject = Subject {
             old,
             snapshot,
@@ -177,36 +106,32 @@ fn examine(
             cancel: &run.cancel,
         };
         let report = checks::run(&checks, &subject, asked)?;
-        tell(run, &report, asking, started)?;
+        tell(run, &report, asking, told, started)?;
         Ok(report)
     };
     let (portrait, asked) = read_and_ask(old, jobs(arguments), &run.cancel, purpose, &checks)
-        .map_err(|error| explained(error, || ask(None, None)))?;
+        .map_err(|error| explained(run, error, told.len(), |told| ask(None, None, told)))?;
     let Portrait { snapshot, sketch } = portrait;
     introduce(run, &surveyed, &snapshot);
-    let wrong_user = made_by_install_user(&snapshot, &surveyed.user).err();
-    let mut problems = Vec::from_iter(wrong_user);
-    let relations = snapshot
-        .databases
-        .iter()
-        .map(|database| database.relations.len() as u64)
-        .sum();
-    problems.extend(space_problems(
-        &surveyed,
-        arguments.mode.mode(),
-        snapshot.databases.len() as u64,
-        relations,
-    )?);
-    if !old.private {
-        problems.extend(checks::lock_table(old, &snapshot, jobs(arguments))?);
-    }
-    let blocked = (!problems.is_empty()).then(|| one_error(run, problems));
-    let report = ask(Some(&snapshot), asked)?;
+    let undumped = undumped(old, &surveyed, &snapshot, jobs(arguments));
+    let dumps = undumped.is_empty();
+    let mut problems = undumped;
+    problems.extend(
+        too_little_space(arguments, &surveyed, &snapshot)
+            .into_iter()
+            .filter(|problem| !told.iter().any(|told| same_problem(told, problem))),
+    );
+    let outside = told.len() + problems.len();
+    let blocked = match only_asks {
+        true => {
+            tell_problems(run, &problems);
+            None
+        }
+        false => (!problems.is_empty()).then(|| one_error(run, problems)),
+    };
+    let report = ask(Some(&snapshot), asked, outside)?;
     if let Some(error) = blocked {
-        return Err(match purpose {
-            Purpose::Rehearsal => error.fact("rehearsal", "not made before this is put right"),
-            Purpose::Check | Purpose::Dump | Purpose::Upgrade => error,
-        });
+        return Err(error);
     }
     let rehearsal = Rehearsal {
         old,
@@ -217,18 +142,24 @@ fn examine(
         cancel: &run.cancel,
     };
     let passed = match purpose {
-        Purpose::Rehearsal => {
+        Purpose::Rehearsal if dumps => {
             let _background = arguments.nice.then(Background::begin);
             rehearse(run, &rehearsal, asking)?
         }
-        Purpose::Check | Purpose::Dump | Purpose::Upgrade => true,
+        _ => true,
     };
-    if estimates {
+    if only_asks && surveyed.counted {
         let server = new.server_times(&run.cancel);
         estimate::of_check(run, &surveyed, &snapshot, server)?;
     }
-    if report.blocks() || !passed {
-        return Err(something_blocks());
+    if report.blocks() || !passed || outside > 0 {
+        let error = something_blocks();
+        return Err(match purpose {
+            Purpose::Rehearsal if !dumps => {
+                error.fact("rehearsal", "not made before all can be dumped")
+            }
+            _ => error,
+        });
     }
     Ok(Examined {
         surveyed,
@@ -238,6 +169,41 @@ fn examine(
         locks,
         lock,
     })
+}
+
+/// Why old could not be dumped as it is; what cannot be found out for it counts, too.
+fn undumped(old: &Endpoint, surveyed: &Surveyed, snapshot: &Snapshot, jobs: usize) -> Vec<Error> {
+    let wrong_user = made_by_install_user(snapshot, &surveyed.user).err();
+    let lock_table = match old.private {
+        true => None,
+        false => checks::lock_table(old, snapshot, jobs).unwrap_or_else(Some),
+    };
+    wrong_user.into_iter().chain(lock_table).collect()
+}
+
+/// What file systems lack, now that the catalogs are known.
+fn too_little_space(arguments: &Clusters, surveyed: &Surveyed, snapshot: &Snapshot) -> Vec<Error> {
+    if surveyed.new_dir.is_some() && surveyed.origin.is_none() {
+        return Vec::new();
+    }
+    let databases = snapshot.databases.iter();
+    let relations = databases.map(|database| database.relations.len() as u64);
+    space_problems(
+        surveyed,
+        arguments.mode.mode(),
+        snapshot.databases.len() as u64,
+        relations.sum(),
+    )
+    .unwrap_or_else(|error| vec![error])
+}
+
+/// Whether two errors say the same of the same place, if with other numbers.
+fn same_problem(one: &Error, other: &Error) -> bool {
+    let about = |error: &Error| {
+        let place = error.facts().first().cloned();
+        (error.code(), error.message().to_owned(), place)
+    };
+    about(one) == about(other)
 }
 
 /// Reads each database and makes its checks, in one session: opening hundreds takes long.
@@ -285,11 +251,25 @@ fn something_blocks() -> Error {
 
 /// Why a catalog could not be read: a finding tells it better than the failure, where there is
 /// one.
-fn explained(error: Error, ask: impl FnOnce() -> Result<checks::Report>) -> Error {
+///
+/// Where something was found from outside, the failure is one finding more.
+fn explained(
+    run: &Run,
+    error: Error,
+    told: usize,
+    ask: impl FnOnce(usize) -> Result<checks::Report>,
+) -> Error {
     if error.code().family() == Family::Signal {
         return error;
     }
-    match ask() {
+    if told > 0 {
+        tell_problems(run, &[error.without_fact("log")]);
+        return match ask(told + 1) {
+            Err(stop) if stop.code().family() == Family::Signal => stop,
+            Ok(_) | Err(_) => something_blocks(),
+        };
+    }
+    match ask(0) {
         Ok(report) if report.findings.iter().any(checks::Finding::blocks) => something_blocks(),
         Ok(_) | Err(_) => error,
     }
@@ -312,12 +292,12 @@ pub fn jobs(arguments: &Clusters) -> usize {
 pub fn examine_and_keep_no_log(
     run: &Run,
     arguments: &Clusters,
-    surveyed: (Surveyed, Lock),
+    looked: Looked,
     asking: &Asking,
     purpose: Purpose,
 ) -> Result<Examined> {
     let logs = temporary("pgm-log.")?;
-    examine(run, arguments, surveyed, asking, logs.path(), purpose)
+    examine(run, arguments, looked, asking, logs.path(), purpose)
         .map_err(|error| error.without_fact("log"))
 }
 
@@ -386,7 +366,7 @@ fn introduce(run: &Run, surveyed: &Surveyed, snapshot: &Snapshot) {
             size(bytes)
         ),
     }));
-    if let Some(new) = &surveyed.new_dir {
+    if let (Some(new), Some(_)) = (&surveyed.new_dir, surveyed.origin) {
         run.stream.emit(EventKind::Cluster(ClusterFacts {
             side: "new".to_owned(),
             data_directory: new.clone(),

@@ -105,7 +105,24 @@ impl DataDir {
     ///
     /// Only where `pg_tblspc` is there but cannot be read.
     pub fn layout_problems(&self) -> Result<Vec<Error>> {
-        layout::problems(self)
+        let mut found = self.folder_problems();
+        found.extend(self.tablespace_problems()?);
+        Ok(found)
+    }
+
+    /// Those of them with which no server may be started from the directory: it would fail, or
+    /// begin a recovery.
+    pub fn folder_problems(&self) -> Vec<Error> {
+        layout::folder_problems(self)
+    }
+
+    /// Those of them with which a server starts, and lacks a tablespace.
+    ///
+    /// # Errors
+    ///
+    /// Where `pg_tblspc` is there but cannot be read.
+    pub fn tablespace_problems(&self) -> Result<Vec<Error>> {
+        layout::tablespace_problems(self)
     }
 
     /// The tablespaces, by OID.
@@ -116,6 +133,17 @@ impl DataDir {
     pub fn tablespaces(&self) -> Result<Vec<TablespaceLink>> {
         let entries = layout::tablespace_entries(self)?;
         entries.into_iter().map(|entry| entry.follow()).collect()
+    }
+
+    /// Those of the tablespaces whose location is there, by OID.
+    ///
+    /// # Errors
+    ///
+    /// Only where `pg_tblspc` cannot be read.
+    pub fn tablespaces_there(&self) -> Result<Vec<TablespaceLink>> {
+        let entries = layout::tablespace_entries(self)?;
+        let links = entries.into_iter().map(|entry| entry.follow());
+        Ok(links.filter_map(Result::ok).collect())
     }
 
     /// The folder of one version in a tablespace's location, such as `PG_15_202209061`.

@@ -21,44 +21,60 @@ pub(super) struct Counted {
     pub(super) databases: u64,
 }
 
-/// Counts the relation files below `base` and in each tablespace.
+/// Counts the relation files below `base` and in each tablespace, with the problems of the places
+/// that cannot be counted, which then hold nothing.
 ///
 /// Those of the catalogs are among them, which makes the numbers a little too large: the files
 /// cannot be told apart without asking the catalogs.
 ///
-/// # Errors
-///
-/// `NotReadable` for a folder that cannot be read, `DataDirectoryLayout` for a tablespace
-/// without a folder of this cluster.
+/// The problems are `NotReadable` for a folder that cannot be read, and `DataDirectoryLayout` for
+/// a tablespace without a folder of this cluster.
 pub(super) fn count(
     old: &DataDir,
     catalog_version: u32,
     tablespaces: &[TablespacePlace],
     new_data: &Path,
-) -> Result<Counted> {
-    let base = database_folders(&old.path.join("base"))?;
-    let mut places = vec![sum(&base, new_data.join("base"))?];
+) -> (Counted, Vec<Error>) {
+    let mut problems = Vec::new();
+    let mut place = |folders: Result<Vec<PathBuf>>, new_place: PathBuf| {
+        let counted = folders.and_then(|folders| {
+            let total = sum(&folders, new_place.clone())?;
+            Ok((total, folders.len() as u64))
+        });
+        counted.unwrap_or_else(|error| {
+            problems.push(error);
+            (nothing_in(new_place), 0)
+        })
+    };
+    let base = database_folders(&old.path.join("base"));
+    let (base, databases) = place(base, new_data.join("base"));
+    let mut places = vec![base];
     for tablespace in tablespaces {
-        let folder = version_folder(old, catalog_version, tablespace)?;
-        places.push(sum(
-            &database_folders(&folder)?,
-            tablespace.location.clone(),
-        )?);
+        let folder = version_folder(old, catalog_version, tablespace);
+        let folders = folder.and_then(|folder| database_folders(&folder));
+        places.push(place(folders, tablespace.location.clone()).0);
     }
-    Ok(Counted {
-        places,
-        databases: base.len() as u64,
-    })
+    let counted = Counted { places, databases };
+    (counted, problems)
+}
+
+fn nothing_in(new_place: PathBuf) -> Inventory {
+    Inventory {
+        new_place,
+        bytes: 0,
+        files: 0,
+    }
 }
 
 /// The relation files of an old cluster that has a plan, by the places where they lie.
 ///
 /// # Errors
 ///
-/// As for the survey itself.
+/// `NotReadable` for a folder that cannot be read, `DataDirectoryLayout` for a tablespace
+/// without a folder of this cluster.
 pub fn relation_files(dir: &DataDir, old: &Old) -> Result<Vec<Inventory>> {
-    let counted = count(dir, old.catalog_version, &old.tablespaces, &old.data_dir)?;
-    Ok(counted.places)
+    let (counted, problems) = count(dir, old.catalog_version, &old.tablespaces, &old.data_dir);
+    problems.into_iter().next().map_or(Ok(counted.places), Err)
 }
 
 /// The folder of the old cluster in a tablespace's location.
@@ -104,11 +120,7 @@ fn is_number(entry: &DirEntry) -> bool {
 }
 
 fn sum(folders: &[PathBuf], new_place: PathBuf) -> Result<Inventory> {
-    let mut total = Inventory {
-        new_place,
-        bytes: 0,
-        files: 0,
-    };
+    let mut total = nothing_in(new_place);
     for folder in folders {
         for entry in std::fs::read_dir(folder).map_err(|e| unreadable(folder, &e))? {
             let entry = entry.map_err(|e| unreadable(folder, &e))?;

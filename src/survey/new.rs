@@ -30,16 +30,11 @@ pub(super) struct Facts<'a> {
     pub(super) old: Option<&'a Old>,
 }
 
-/// The new data directory as it was found.
-pub(super) struct New {
-    pub(super) dir: PathBuf,
-    pub(super) origin: Origin,
-}
-
-/// Looks at the new data directory and at what new will need in old's tablespaces.
+/// Looks at the new data directory and at what new will need in old's tablespaces; says how it
+/// was found, where it can be used.
 ///
 /// What a migration that was begun has made of them is told in one sentence.
-pub(super) fn examine(facts: &Facts<'_>, problems: &mut Problems) -> Option<New> {
+pub(super) fn examine(facts: &Facts<'_>, problems: &mut Problems) -> Option<Origin> {
     let dir = path::named(facts.given);
     let mut found = Problems::default();
     if let (Some(old), Some(installation)) = (facts.old, facts.installation) {
@@ -55,15 +50,13 @@ pub(super) fn examine(facts: &Facts<'_>, problems: &mut Problems) -> Option<New>
             .state_dir
             .filter(|state_dir| state_dir.join(JOURNAL).exists())
         {
+            // A server that is started in old might take that migration its way on.
             Some(state_dir) => problems.push(not_finished(&dir, state_dir)),
-            None => problems.extend(errors),
+            None => problems.beside(errors),
         }
         return None;
     }
-    Some(New {
-        dir,
-        origin: origin?,
-    })
+    origin
 }
 
 fn origin(facts: &Facts<'_>, dir: &Path, problems: &mut Problems) -> Option<Origin> {

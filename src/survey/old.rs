@@ -45,15 +45,13 @@ pub(super) fn examine(
         }
     };
     let bindir = installation.map_or(&request.old_bindir, |installation| &installation.bindir);
-    problems.extend(owner::cluster_problems(
-        &dir.path,
-        owner,
-        forbidden_mode(dir.major),
-    ));
-    let layout = flatten(dir.layout_problems());
-    let tablespaces = tablespaces(&dir, owner, &layout, problems);
-    let sound = layout.is_empty();
-    problems.extend(layout);
+    let mut at_rest = owner::cluster_problems(&dir.path, owner, forbidden_mode(dir.major));
+    let folders = dir.folder_problems();
+    let broken = flatten(dir.tablespace_problems());
+    let sound = folders.is_empty() && broken.is_empty();
+    at_rest.extend(folders);
+    let tablespaces = tablespaces(&dir, owner, problems);
+    problems.beside(broken);
     let read = ControlFile::read(&dir.path);
     let control =
         problems.keep(read.map_err(|error| error.fact("data directory", dir.path.display())));
@@ -69,6 +67,11 @@ pub(super) fn examine(
         user,
     };
     let (leftover, serving) = server_in(&seen, problems);
+    // Whatever keeps a server from being started, one that runs has been.
+    match serving {
+        Some(_) => problems.beside(at_rest),
+        None => problems.extend(at_rest),
+    }
     let wal_dir = dir
         .wal_dir_target()
         .filter(|target| !target.starts_with(&dir.path));
@@ -104,28 +107,15 @@ pub(super) fn forbidden_mode(major: MajorVersion) -> u32 {
     }
 }
 
-/// The tablespaces, if their links can all be followed; broken ones are among `layout`.
-fn tablespaces(
-    dir: &DataDir,
-    owner: &Owner,
-    layout: &[Error],
-    problems: &mut Problems,
-) -> Vec<TablespacePlace> {
-    let links = match dir.tablespaces() {
-        Ok(links) => links,
-        Err(error) => {
-            if layout.is_empty() {
-                problems.push(error);
-            }
-            return Vec::new();
-        }
-    };
+/// The tablespaces that are there; the others have been told with the layout.
+fn tablespaces(dir: &DataDir, owner: &Owner, problems: &mut Problems) -> Vec<TablespacePlace> {
+    let links = dir.tablespaces_there().unwrap_or_default();
     for link in &links {
         if link.in_place {
-            problems.push(in_place(dir, &link.target));
+            problems.beside([in_place(dir, &link.target)]);
         } else {
             let what = format!("the location of tablespace {}", link.oid);
-            problems.extend(owner::directory_problem(&what, &link.target, owner));
+            problems.beside(owner::directory_problem(&what, &link.target, owner));
         }
     }
     let outside = links.into_iter().filter(|link| !link.in_place);

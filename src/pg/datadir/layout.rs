@@ -43,19 +43,24 @@ enum Holds {
     Nothing,
 }
 
-pub(super) fn problems(dir: &DataDir) -> Result<Vec<Error>> {
-    let mut found: Vec<Error> = REQUIRED
+pub(super) fn folder_problems(dir: &DataDir) -> Vec<Error> {
+    let missing = REQUIRED
         .iter()
-        .filter_map(|(name, holds)| missing_folder(dir, name, *holds))
-        .collect();
+        .filter_map(|(name, holds)| missing_folder(dir, name, *holds));
+    let stray = stray_files(dir.major).filter_map(|stray| stray.found(dir));
+    missing.chain(stray).collect()
+}
+
+pub(super) fn tablespace_problems(dir: &DataDir) -> Result<Vec<Error>> {
     // A missing pg_tblspc has been reported as a missing folder.
-    if dir.path.join("pg_tblspc").is_dir() {
-        for entry in tablespace_entries(dir)? {
-            found.extend(tablespace_problem(dir, &entry));
-        }
+    if !dir.path.join("pg_tblspc").is_dir() {
+        return Ok(Vec::new());
     }
-    found.extend(stray_files(dir.major).filter_map(|stray| stray.found(dir)));
-    Ok(found)
+    let entries = tablespace_entries(dir)?;
+    let problems = entries
+        .iter()
+        .filter_map(|entry| tablespace_problem(dir, entry));
+    Ok(problems.collect())
 }
 
 fn layout_error(dir: &DataDir, message: String) -> Error {

@@ -174,9 +174,9 @@ fn all_layout_problems_are_reported_at_once() {
             "pg_notify is not a directory",
             "the folder pg_twophase is missing",
             "pg_wal is a link that leads nowhere",
-            "the link of tablespace 16400 leads nowhere",
             "standby.signal is present: the directory is a standby",
             "backup_label is present: the directory is a base backup, or one was being taken when the server ended",
+            "the link of tablespace 16400 leads nowhere",
         ]
     );
 }

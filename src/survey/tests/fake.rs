@@ -198,7 +198,7 @@ impl World {
     }
 
     pub fn survey(&self) -> Result<Surveyed, Vec<Error>> {
-        survey_as(&self.request, self.us)
+        survey_as(&self.request, self.us).sound()
     }
 
     pub fn sound(&self) -> Surveyed {

@@ -1,0 +1,139 @@
+//! What is seen of both sides before any server is asked, and what is told of it.
+
+use std::collections::BTreeMap;
+
+use super::args::{Clusters, Global};
+use super::run::Run;
+use crate::disk::Lock;
+use crate::error::{Code, Error, Remedy, Result};
+use crate::event::{Advice, EventKind, Found, Severity, Sink};
+use crate::pg::DataDir;
+use crate::server::{privileges, stop_leftover};
+use crate::survey::{Request, Sight, Surveyed, survey as look};
+
+/// How long a private server that was left behind may take to stop.
+const LEFTOVER_LIMIT: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// Both sides as they were seen from outside, and old locked.
+pub struct Looked {
+    /// Both sides.
+    pub surveyed: Surveyed,
+    /// Keeps other runs of this program away from old.
+    pub lock: Lock,
+    /// What stands in the way of an upgrade, and has been told; only `check` goes on with it.
+    pub problems: Vec<Error>,
+}
+
+/// Becomes the owner of old, locks it, and looks at both sides from outside.
+///
+/// # Errors
+///
+/// What is wrong with them, after all of it has been told.
+pub fn survey(run: &Run, global: &Global, arguments: &Clusters) -> Result<Looked> {
+    let (sight, lock) = own_and_look(run, global, arguments)?;
+    let surveyed = sight.sound();
+    Ok(Looked {
+        surveyed: surveyed.map_err(|problems| one_error(run, problems))?,
+        lock,
+        problems: Vec::new(),
+    })
+}
+
+/// The same where old is to be asked whatever can be asked of it in spite of that.
+///
+/// # Errors
+///
+/// As for [`survey`], but only where nothing can be asked.
+pub fn survey_to_ask(run: &Run, global: &Global, arguments: &Clusters) -> Result<Looked> {
+    let (sight, lock) = own_and_look(run, global, arguments)?;
+    let problems = sight.problems;
+    let Some(surveyed) = sight.surveyed else {
+        return Err(one_error(run, problems));
+    };
+    tell_problems(run, &problems);
+    Ok(Looked {
+        surveyed,
+        lock,
+        problems,
+    })
+}
+
+fn own_and_look(run: &Run, global: &Global, arguments: &Clusters) -> Result<(Sight, Lock)> {
+    let request = request(global, arguments);
+    let old = DataDir::resolve(&request.old_datadir).map_err(|error| {
+        // That it is closed says less than whose it is.
+        if error.code() != Code::NotReadable {
+            return error;
+        }
+        match look(&request).problems {
+            problems if problems.is_empty() => error,
+            problems => one_error(run, problems),
+        }
+    })?;
+    privileges::become_owner(&old.path)?;
+    let lock = Lock::on_directory(&old.path)?;
+    stop_leftover(&old, LEFTOVER_LIMIT)?;
+    Ok((look(&request), lock))
+}
+
+/// The same where new has been prepared and old is locked: only old and the installations are
+/// looked at.
+pub fn survey_again(run: &Run, arguments: &Clusters, lock: Lock) -> Result<Looked> {
+    let request = Request {
+        new_datadir: None,
+        state_dir: None,
+        ..request(&Global::default(), arguments)
+    };
+    let surveyed = look(&request).sound();
+    Ok(Looked {
+        surveyed: surveyed.map_err(|problems| one_error(run, problems))?,
+        lock,
+        problems: Vec::new(),
+    })
+}
+
+fn request(global: &Global, arguments: &Clusters) -> Request {
+    Request {
+        old_bindir: arguments.old_bindir.clone().unwrap_or_default(),
+        new_bindir: arguments.new_bindir.clone().unwrap_or_default(),
+        old_datadir: arguments.old_datadir.clone().unwrap_or_default(),
+        new_datadir: arguments.new_datadir.clone(),
+        state_dir: global.state_dir.clone(),
+        mode: Some(arguments.mode.mode()),
+        socket_dir: arguments.socketdir.clone(),
+        username: arguments.username.clone(),
+    }
+}
+
+/// Several problems become findings, and the error names how many there are.
+pub fn one_error(run: &Run, mut problems: Vec<Error>) -> Error {
+    if problems.len() < 2 {
+        return problems
+            .pop()
+            .unwrap_or_else(|| Error::new(Code::Internal, "a survey failed without a reason"));
+    }
+    tell_problems(run, &problems);
+    Error::new(
+        problems[0].code(),
+        format!(
+            "{} things must be put right before anything can be done",
+            problems.len()
+        ),
+    )
+    .remedy(Remedy::manual("each finding above names its remedy"))
+}
+
+/// Each of them as a finding that blocks.
+pub fn tell_problems(run: &Run, problems: &[Error]) {
+    for problem in problems {
+        run.stream.emit(EventKind::Finding(Found {
+            check: problem.code().to_string(),
+            severity: Severity::Blocker,
+            database: None,
+            sentence: problem.message().to_owned(),
+            columns: BTreeMap::new(),
+            facts: problem.facts().to_vec(),
+            remedy: problem.remedy_text().cloned().map(Advice::from),
+        }));
+    }
+}
