@@ -72,6 +72,11 @@ need_packages() {
         die "cannot install: ${missing//$'\n'/ }"
 }
 
+# File systems that know clones; only root can mount them, and its tests make them.
+need_file_systems() {
+    if ((EUID == 0)); then need_packages btrfs-progs xfsprogs; fi
+}
+
 # Cargo, its lints, and the linker that Rust takes from the system.
 need_build_tools() {
     if ! command -v cargo >/dev/null && [[ -f "${CARGO_HOME:-$HOME/.cargo}/env" ]]; then

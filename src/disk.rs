@@ -12,6 +12,7 @@
 mod act;
 mod appender;
 mod area;
+mod clone;
 mod copy;
 mod dir;
 #[cfg(test)]
@@ -25,6 +26,7 @@ mod space;
 mod speed;
 mod sync;
 mod temporary;
+mod trial;
 mod write;
 
 pub use appender::Appender;
@@ -36,3 +38,4 @@ pub use space::{FileId, Space, identity, identity_if_present, space};
 pub use speed::{Speed, speed};
 pub use sync::sync_filesystem;
 pub use temporary::temporary;
+pub use trial::{Mount, Possible, mount, possible};

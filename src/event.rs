@@ -71,6 +71,21 @@ pub struct ClusterFacts {
     pub description: String,
 }
 
+/// A folder of old with relation files: how they can get to new, and how they will.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassageFacts {
+    /// The folder.
+    pub old: PathBuf,
+    /// Where new will have it.
+    pub new: PathBuf,
+    /// The modes that are possible.
+    pub possible: Vec<String>,
+    /// Those that are not, each with the reason.
+    pub refused: Vec<(String, String)>,
+    /// The one that was decided on.
+    pub mode: Option<String>,
+}
+
 /// A part of the time service was down.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DowntimePart {
@@ -90,7 +105,7 @@ pub enum EventKind {
         command: String,
         /// Version of this program.
         program: String,
-        /// `link` or `copy`, where one is known.
+        /// `link`, `copy` and so on, where one is known; `auto` before it is decided on.
         mode: Option<String>,
         /// When the way back ends in this mode, as a clause.
         way_back: Option<String>,
@@ -99,6 +114,8 @@ pub enum EventKind {
     },
     /// What is known about a cluster.
     Cluster(ClusterFacts),
+    /// What can be done with the files of a folder of old.
+    Passage(PassageFacts),
     /// A step begins.
     StepStarted {
         /// Name of the step.

@@ -7,6 +7,7 @@ mod downtime;
 mod filemap;
 mod horizons;
 mod mode;
+mod passage;
 mod remaining;
 mod space;
 
@@ -18,6 +19,7 @@ pub use downtime::{DiskSpeed, Downtime, Load, Place, ServerSpeed, downtime};
 pub use filemap::{FileMap, Folder, Pair, Places};
 pub use horizons::Horizons;
 pub use mode::Mode;
+pub use passage::{Passage, decide};
 pub use remaining::{Task, remaining, start_command};
 pub use space::{Demand, Inventory, demands};
 
@@ -115,6 +117,9 @@ pub struct Plan {
     pub program: String,
     /// How files get to the new cluster.
     pub mode: Mode,
+    /// The same by folders of old; what was written by an earlier release has none.
+    #[serde(default)]
+    pub passages: Vec<Passage>,
     /// How many things are done at once.
     pub jobs: usize,
     /// Whether what prepare starts has the least priority.

@@ -12,6 +12,7 @@ mod old;
 mod overlap;
 mod owner;
 mod pair;
+mod passages;
 mod path;
 mod problems;
 mod socket;
@@ -23,9 +24,10 @@ use nix::unistd::Uid;
 
 pub use inventory::relation_files;
 pub use old::not_shut_down;
+pub use passages::{Passage, decided, mode_of_place};
 pub use space::space_problems;
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::pg::{ControlFile, DataDir, PostmasterPid};
 use crate::plan::{Inventory, Mode, Origin, TablespacePlace};
 use crate::server::{Installation, Running, Side};
@@ -47,7 +49,8 @@ pub struct Request {
     pub new_datadir: Option<PathBuf>,
     /// The state directory; the new data directory with `.migration` behind it if not given.
     pub state_dir: Option<PathBuf>,
-    /// How files are to get to the new cluster.
+    /// How files are to get to the new cluster; what the file systems can do is tried where one
+    /// is named.
     pub mode: Option<Mode>,
     /// Where private sockets are made.
     pub socket_dir: Option<PathBuf>,
@@ -101,6 +104,8 @@ pub struct Surveyed {
     ///
     /// Without a new data directory the place of the default tablespace is that of old.
     pub inventory: Vec<Inventory>,
+    /// What was found possible between the folders of old and of new, where that was tried.
+    pub passages: Vec<Passage>,
     /// Number of relation files in all places.
     pub relation_files: u64,
     /// Whether all places could be counted.
@@ -141,7 +146,9 @@ fn survey_as(request: &Request, us: Uid) -> Sight {
     );
     let state_dir = state_dir(request);
     let places = places(request, old.as_ref(), state_dir.as_deref());
-    problems.beside(overlap::problems(&places));
+    let overlap = overlap::problems(&places);
+    let apart = overlap.is_empty();
+    problems.beside(overlap);
     // Where old lies there is nothing fresh, and no advice to remove anything.
     let given = request
         .new_datadir
@@ -170,6 +177,20 @@ fn survey_as(request: &Request, us: Uid) -> Sight {
     let inventory = old
         .as_ref()
         .and_then(|old| count(request, old, &mut problems));
+    let mut passages = Vec::new();
+    // Nothing is tried in a directory of old.
+    if let (Some(mode), Some(old), Some((_, true)), true) = (request.mode, &old, &inventory, apart)
+    {
+        let new_dir = request.new_datadir.as_deref().map(path::named);
+        let tried = passages::passages(&old.dir, &old.tablespaces, new_dir.as_deref());
+        // Whose place cannot be written to has been told of it, and wants to hear no more.
+        match tried {
+            Err(error) if error.code() == Code::NotWritable && problems.any() => {}
+            Err(error) => problems.beside([error]),
+            Ok(tried) => passages = tried,
+        }
+        problems.beside(passages.iter().filter_map(|passage| passage.problem(mode)));
+    }
     if let (Some(mode), Some(old), Some(new), Some(state_dir), Some((inventory, true))) = (
         request.mode,
         &old,
@@ -181,6 +202,7 @@ fn survey_as(request: &Request, us: Uid) -> Sight {
             old: &old.dir,
             tablespaces: &old.tablespaces,
             inventory: &inventory.places,
+            passages: &passages,
             new_dir: &path::named(new),
             state_dir,
         };
@@ -195,6 +217,7 @@ fn survey_as(request: &Request, us: Uid) -> Sight {
         new,
         state_dir,
         inventory,
+        passages,
     };
     let (mut problems, hindered) = problems.all();
     let surveyed = found.surveyed(request, &owner).filter(|_| !hindered);
@@ -211,6 +234,7 @@ struct Found {
     new: Option<Origin>,
     state_dir: Option<PathBuf>,
     inventory: Option<(inventory::Counted, bool)>,
+    passages: Vec<Passage>,
 }
 
 impl Found {
@@ -236,6 +260,7 @@ impl Found {
             relation_files: inventory.places.iter().map(|place| place.files).sum(),
             inventory: inventory.places,
             counted,
+            passages: self.passages,
         })
     }
 }

@@ -5,7 +5,9 @@
 //! name; files of new are unlinked, never truncated or written in place, because in link mode
 //! their contents may be old's.
 
+mod clone;
 mod copy;
+mod copy_file_range;
 mod keep;
 mod link;
 mod listing;
@@ -18,7 +20,9 @@ use crate::event::{EventKind, Sink};
 use crate::plan::Folder;
 use crate::work::Cancel;
 
+pub use clone::clone;
 pub use copy::copy;
+pub use copy_file_range::copy_file_range;
 pub use keep::{give_back, keep};
 pub use link::{Mended, link, link_beside, sum};
 pub use listing::{Moved, Name, Pending, pending, remove};

@@ -439,6 +439,13 @@ fn file_systems_that_are_too_small_or_another_one() {
                 &["inodes", "small"],
             ),
             ("link", "size=4g", "PGM-1402", &["link", "--copy", "small"]),
+            ("clone", "size=4g", "PGM-1402", &["clone", "EXDEV", "small"]),
+            (
+                "copy-file-range",
+                "size=4g",
+                "PGM-1402",
+                &["--copy", "EXDEV", "small"],
+            ),
         ] {
             input.trip.mode = mode.to_owned();
             for command in ["check", "prepare"] {

@@ -12,6 +12,7 @@ use std::fs;
 use std::process::Command;
 
 use support::case::Case;
+use support::mount::{elsewhere, on_file_system};
 use support::trip::{Ran, finish};
 use support::{as_server_user, say};
 
@@ -48,12 +49,33 @@ fn a_cutover_by_copy_killed_anywhere_has_two_ways_out() {
     });
 }
 
+#[test]
+fn a_cutover_by_copy_file_range_killed_anywhere_has_two_ways_out() {
+    let test = "a_cutover_by_copy_file_range_killed_anywhere_has_two_ways_out";
+    as_server_user(test, || killed_cutovers("copy-file-range"));
+}
+
+/// Where half of it is copied, both ways of making files are in one cutover.
+#[test]
+fn a_cutover_by_clone_killed_anywhere_has_two_ways_out() {
+    let test = "a_cutover_by_clone_killed_anywhere_has_two_ways_out";
+    on_file_system("btrfs", test, || {
+        let mut case = Case::new("auto");
+        case.move_space(&elsewhere().join("space"));
+        killed(&case);
+    });
+}
+
 fn killed_cutovers(mode: &str) {
-    let case = Case::new(mode);
-    for number in points(&case, "cutover") {
+    killed(&Case::new(mode));
+}
+
+fn killed(case: &Case) {
+    let mode = &case.trip.mode;
+    for number in points(case, "cutover") {
         case.trip.prepare();
         let ran = finish(at(number, case.trip.command(&["cutover"])));
-        leave(&case, &ran, number);
+        leave(case, &ran, number);
         case.demand_untouched(&format!("{mode}: a cutover killed at point {number}"));
     }
     case.trip.prepare();

@@ -213,10 +213,7 @@ fn clusters(plan: &Plan, skip: &[String]) -> Clusters {
         old_datadir: Some(plan.old.config_dir.clone()),
         new_datadir: Some(plan.new.data_dir.clone()),
         username: Some(plan.install_user.clone()),
-        mode: ModeArgs {
-            link: plan.mode == Mode::Link,
-            copy: plan.mode == Mode::Copy,
-        },
+        mode: ModeArgs::of(plan.mode),
         skip: skip.to_vec(),
         jobs: u16::try_from(plan.jobs).ok(),
         nice: plan.nice,
@@ -255,8 +252,17 @@ fn agree(given: &Clusters, plan: &Plan) -> Result<()> {
         given.username.clone(),
         plan.install_user.clone(),
     );
-    let mode = (given.mode.link || given.mode.copy).then(|| given.mode.mode().to_string());
-    compare("mode", mode, plan.mode.to_string());
+    // What auto came to is in the plan.
+    let auto = matches!(plan.mode, Mode::Clone | Mode::Copy);
+    let mode = given
+        .mode
+        .given()
+        .filter(|mode| !(auto && *mode == Mode::Auto));
+    compare(
+        "mode",
+        mode.map(|mode| mode.to_string()),
+        plan.mode.to_string(),
+    );
     let jobs = given.jobs.map(|jobs| jobs.to_string());
     compare("--jobs", jobs, plan.jobs.to_string());
     let nice = given.nice.then(|| "given".to_owned());

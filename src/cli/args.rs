@@ -220,12 +220,53 @@ pub struct ModeArgs {
     /// Copy files: the way back stays open [default]
     #[arg(long)]
     pub copy: bool,
+    /// Clone files, which share their blocks until one is written to: fast, and the way back stays
+    /// open; on btrfs, and on XFS with reflink
+    #[arg(long)]
+    pub clone: bool,
+    /// Copy files by copy_file_range(2), and by nothing else
+    #[arg(long)]
+    pub copy_file_range: bool,
+    /// The same by name; auto clones on file systems that can do it, and copies on the others
+    #[arg(long, value_name = "MODE", value_parser = mode_named)]
+    pub mode: Option<Mode>,
+}
+
+/// Any mode, as an option names it.
+fn mode_named(text: &str) -> Result<Mode, String> {
+    let mut all = Mode::ALL.into_iter();
+    let names = Mode::ALL.map(Mode::name).join(", ");
+    all.find(|mode| mode.name() == text)
+        .ok_or_else(|| format!("there are {names}"))
 }
 
 impl ModeArgs {
-    /// The mode that was asked for.
+    /// As if this mode had been asked for.
+    pub fn of(mode: Mode) -> Self {
+        Self {
+            link: false,
+            copy: false,
+            clone: false,
+            copy_file_range: false,
+            mode: Some(mode),
+        }
+    }
+
+    /// The mode that was asked for, if one was.
+    pub fn given(&self) -> Option<Mode> {
+        let flags = [
+            (self.link, Mode::Link),
+            (self.copy, Mode::Copy),
+            (self.clone, Mode::Clone),
+            (self.copy_file_range, Mode::CopyFileRange),
+        ];
+        let flag = flags.into_iter().find(|(given, _)| *given);
+        flag.map(|(_, mode)| mode).or(self.mode)
+    }
+
+    /// The same, or the usual one.
     pub fn mode(&self) -> Mode {
-        if self.link { Mode::Link } else { Mode::Copy }
+        self.given().unwrap_or(Mode::Copy)
     }
 }
 
@@ -403,6 +444,26 @@ mod tests {
         assert!(
             matches!(cli.command, Command::Prepare(clusters) if clusters.old_datadir.is_none())
         );
+    }
+
+    #[test]
+    fn a_mode_is_named_in_one_way() {
+        let given = |words: &[&str]| clusters(words).map(|clusters| clusters.mode.given());
+        assert_eq!(given(&[]).unwrap(), None);
+        assert_eq!(given(&["-k"]).unwrap(), Some(Mode::Link));
+        for mode in Mode::ALL {
+            assert_eq!(given(&["--mode", mode.name()]).unwrap(), Some(mode));
+            if mode != Mode::Auto {
+                assert_eq!(given(&[&format!("--{mode}")]).unwrap(), Some(mode));
+            }
+        }
+        for words in [
+            &["--mode", "all"][..],
+            &["--mode", "link", "--link"],
+            &["-k", "--clone"],
+        ] {
+            assert!(given(words).is_err(), "{words:?}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::disk;
 use crate::engine::Engine;
 use crate::error::{Error, Family, Result};
 use crate::event::{DowntimePart, EventKind, Level, Sink};
+use crate::pg::DataDir;
 use crate::plan::{DiskSpeed, Inventory, Load, Mode, Place, Plan, ServerSpeed, downtime};
 use crate::survey::{self, Surveyed};
 
@@ -58,6 +59,7 @@ pub fn of_check(
     run: &Run,
     surveyed: &Surveyed,
     snapshot: &Snapshot,
+    asked: Option<Mode>,
     server: Result<(f64, f64)>,
 ) -> Result<()> {
     run.cancel.check()?;
@@ -74,18 +76,14 @@ pub fn of_check(
         surveyed.old.path.parent(),
     ];
     let sites = sites(&surveyed.inventory, &base, None);
-    let linked = machine.measure(&sites, &near);
-    let modes: &[Mode] = match linked {
-        true => &[Mode::Link, Mode::Copy],
-        false => &[Mode::Copy],
-    };
+    machine.measure(&sites, &near);
     machine.tell_assumed(run);
-    let places = machine.places(&surveyed.inventory);
-    for mode in modes {
+    for mode in modes_to_tell(surveyed, asked) {
+        let places = machine.places(&surveyed.inventory, &modes_of_places(surveyed, mode));
         tell(
             run,
             &Load {
-                mode: *mode,
+                mode,
                 serving: surveyed.serving.is_some(),
                 databases: snapshot.databases.len() as u64,
                 relations: relations(snapshot),
@@ -133,7 +131,7 @@ pub fn of_prepared(engine: &mut Engine<'_>, plan: &Plan, run: &Run, basis: Basis
         // The cutover says the same with it, and estimates as well without it.
         let _ = context.save(MACHINE, &machine);
     }
-    let places = machine.places(&files);
+    let places = machine.places(&files, &planned_modes(plan));
     tell(
         run,
         &Load {
@@ -170,6 +168,41 @@ fn sites<'a>(inventory: &'a [Inventory], base: &'a Path, new: Option<&'a Path>) 
             },
         })
         .collect()
+}
+
+/// Those that are possible everywhere, and the one that was asked for.
+fn modes_to_tell(surveyed: &Surveyed, asked: Option<Mode>) -> Vec<Mode> {
+    let possible = |mode: &Mode| {
+        let refused = surveyed
+            .passages
+            .iter()
+            .any(|one| one.refuses(*mode).is_some());
+        !refused && (!surveyed.passages.is_empty() || *mode == Mode::Copy)
+    };
+    let all = [Mode::Link, Mode::Clone, Mode::Copy].into_iter();
+    let mut modes: Vec<Mode> = all.filter(possible).collect();
+    let asked = asked.map(|mode| survey::decided(surveyed, mode).0);
+    modes.extend(asked.filter(|mode| !modes.contains(mode)));
+    modes
+}
+
+fn modes_of_places(surveyed: &Surveyed, mode: Mode) -> Vec<Mode> {
+    let places = 0..surveyed.inventory.len();
+    places
+        .map(|at| survey::mode_of_place(surveyed, mode, at))
+        .collect()
+}
+
+/// The same where all is decided.
+fn planned_modes(plan: &Plan) -> Vec<Mode> {
+    let old = &plan.old;
+    let folder = DataDir::tablespace_version_dir(old.version.major, old.catalog_version);
+    let spaces = old
+        .tablespaces
+        .iter()
+        .map(|place| place.location.join(&folder));
+    let places = [old.data_dir.join("base")].into_iter().chain(spaces);
+    places.map(|place| plan.mode_of(&place)).collect()
 }
 
 fn tell(run: &Run, load: &Load<'_>, assumed: &[String]) {
@@ -209,10 +242,9 @@ impl Machine {
         }
     }
 
-    /// Measures each file system once; says whether files can be linked on all of them.
-    fn measure(&mut self, sites: &[Site<'_>], near: &[Option<&Path>]) -> bool {
+    /// Measures each file system once.
+    fn measure(&mut self, sites: &[Site<'_>], near: &[Option<&Path>]) {
         let mut known: BTreeMap<(u64, bool), Option<DiskSpeed>> = BTreeMap::new();
-        let mut linked = true;
         let temporary = std::env::temp_dir();
         for site in sites {
             let device = |path: &Path| disk::space(path).map(|space| space.device);
@@ -225,7 +257,6 @@ impl Machine {
                 }
             };
             let beside_old = there == here;
-            linked &= beside_old;
             let speed = known.entry((there, beside_old)).or_insert_with(|| {
                 let near = near.iter().flatten().copied();
                 let possible: Vec<PathBuf> = near
@@ -252,16 +283,16 @@ impl Machine {
             });
             self.disks.push(speed.unwrap_or_default());
         }
-        linked
     }
 
-    fn places(&self, inventory: &[Inventory]) -> Vec<Place> {
-        let places = inventory.iter().enumerate();
+    fn places(&self, inventory: &[Inventory], modes: &[Mode]) -> Vec<Place> {
+        let places = inventory.iter().zip(modes).enumerate();
         places
-            .map(|(at, place)| Place {
+            .map(|(at, (place, mode))| Place {
                 files: place.files,
                 bytes: place.bytes,
                 disk: self.disks.get(at).copied().unwrap_or_default(),
+                mode: *mode,
             })
             .collect()
     }
@@ -272,10 +303,12 @@ fn costs(place: &Path) -> String {
 }
 
 fn of_disk(speed: &disk::Speed) -> DiskSpeed {
+    let usual = DiskSpeed::default();
     DiskSpeed {
         link: speed.link,
         entry: speed.entry,
         small: speed.small,
+        clone: speed.clone.unwrap_or(usual.clone),
         bytes: speed.bytes,
         sync: speed.sync,
     }

@@ -15,7 +15,7 @@ use crate::error::{Code, Error, Exit, Remedy, Result};
 use crate::event::Phase;
 use crate::plan::{self, New, Old, Origin, Plan, WasRunning, default_state_dir};
 use crate::steps::{Context, OldAtHand};
-use crate::survey::Surveyed;
+use crate::survey::{Surveyed, decided};
 use crate::work::Cancel;
 
 pub fn run(global: &Global, arguments: Clusters) -> Exit {
@@ -163,10 +163,12 @@ fn decide(
         locks,
         lock,
     } = examined;
+    let (mode, passages) = decided(&surveyed, arguments.mode.mode());
     let plan = Plan {
         format: plan::FORMAT,
         program: env!("CARGO_PKG_VERSION").to_owned(),
-        mode: arguments.mode.mode(),
+        mode,
+        passages,
         jobs: survey::jobs(arguments),
         nice: arguments.nice,
         socket_dir: arguments.socketdir.clone(),

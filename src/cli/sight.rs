@@ -82,6 +82,7 @@ pub fn survey_again(run: &Run, arguments: &Clusters, lock: Lock) -> Result<Looke
     let request = Request {
         new_datadir: None,
         state_dir: None,
+        mode: None,
         ..request(&Global::default(), arguments)
     };
     let surveyed = look(&request).sound();

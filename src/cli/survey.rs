@@ -13,11 +13,11 @@ use crate::catalog::{self, Database, Portrait, Sketch, Snapshot};
 use crate::checks::{self, NewVersion, Rehearsal, Subject, Trials};
 use crate::disk::{Lock, temporary};
 use crate::error::{Code, Error, Family, Remedy, Result};
-use crate::event::{ClusterFacts, EventKind, Sink};
+use crate::event::{ClusterFacts, EventKind, PassageFacts, Sink};
 use crate::pg::amount::{counted, size};
-use crate::plan::{Plan, locks_per_transaction};
+use crate::plan::{Mode, Plan, locks_per_transaction};
 use crate::server::{Background, Client, Endpoint, Postmaster, PostmasterSpec};
-use crate::survey::{Surveyed, space_problems};
+use crate::survey::{Surveyed, decided, space_problems};
 use crate::work::Cancel;
 
 /// What old is examined for.
@@ -113,6 +113,7 @@ fn examine(
         .map_err(|error| explained(run, error, told.len(), |told| ask(None, None, told)))?;
     let Portrait { snapshot, sketch } = portrait;
     introduce(run, &surveyed, &snapshot);
+    tell_passages(run, &surveyed, arguments.mode.given(), purpose);
     let undumped = undumped(old, &surveyed, &snapshot, jobs(arguments));
     let dumps = undumped.is_empty();
     let mut problems = undumped;
@@ -150,7 +151,7 @@ fn examine(
     };
     if only_asks && surveyed.counted {
         let server = new.server_times(&run.cancel);
-        estimate::of_check(run, &surveyed, &snapshot, server)?;
+        estimate::of_check(run, &surveyed, &snapshot, arguments.mode.given(), server)?;
     }
     if report.blocks() || !passed || outside > 0 {
         let error = something_blocks();
@@ -342,6 +343,28 @@ fn made_by_install_user(snapshot: &Snapshot, user: &str) -> Result<()> {
         "give --username {}",
         crate::pg::quote::shell(&snapshot.install_user)
     ))))
+}
+
+/// What the file systems can do, where somebody has yet to choose; and what was chosen for him.
+fn tell_passages(run: &Run, surveyed: &Surveyed, asked: Option<Mode>, purpose: Purpose) {
+    let chooses = matches!(purpose, Purpose::Check | Purpose::Rehearsal) && asked.is_none();
+    if !chooses && asked != Some(Mode::Auto) {
+        return;
+    }
+    let (_, decided) = decided(surveyed, asked.unwrap_or(Mode::Copy));
+    for (passage, decided) in surveyed.passages.iter().zip(decided) {
+        let refused = Mode::ALL.into_iter().filter_map(|mode| {
+            let reason = passage.refuses(mode)?;
+            Some((mode.to_string(), reason.to_owned()))
+        });
+        run.stream.emit(EventKind::Passage(PassageFacts {
+            old: passage.old.clone(),
+            new: passage.new.clone(),
+            possible: passage.modes().map(|mode| mode.to_string()).collect(),
+            refused: refused.collect(),
+            mode: asked.map(|_| decided.mode.to_string()),
+        }));
+    }
 }
 
 fn introduce(run: &Run, surveyed: &Surveyed, snapshot: &Snapshot) {

@@ -34,7 +34,7 @@ pub fn run(global: &Global, arguments: &Migration) -> Exit {
 fn comparable(engine: &mut Engine<'_>, plan: &Plan) -> Result<()> {
     let placed = match plan.mode {
         Mode::Link => &[Standing::Prepared, Standing::Upgraded][..],
-        Mode::Copy => &[Standing::Upgraded],
+        Mode::Copy | Mode::Clone | Mode::CopyFileRange | Mode::Auto => &[Standing::Upgraded],
     };
     migration::demand(engine, placed, "verify")?;
     if let NewState::Started | NewState::StartedEarly { .. } = migration::new_is_down(engine, plan)?
@@ -75,7 +75,9 @@ fn clause(compared: &Compared, mode: Mode) -> String {
     let files = counted(compared.files, "file");
     match mode {
         Mode::Link => format!("{files}, each the same in both clusters"),
-        Mode::Copy => format!("{files}, {}, equal byte by byte", size(compared.bytes)),
+        Mode::Copy | Mode::Clone | Mode::CopyFileRange | Mode::Auto => {
+            format!("{files}, {}, equal byte by byte", size(compared.bytes))
+        }
     }
 }
 

@@ -209,7 +209,7 @@ fn identity_at(dir: &OwnedFd, path: &Path, name: &OsStr) -> Result<Option<FileId
 }
 
 /// The name, if it is one entry of the directory itself.
-fn plain(name: &OsStr) -> Result<&OsStr> {
+pub(super) fn plain(name: &OsStr) -> Result<&OsStr> {
     let bytes = name.as_encoded_bytes();
     if bytes.is_empty() || bytes == b"." || bytes == b".." || bytes.contains(&b'/') {
         return Err(outside(Path::new(name), "not a plain name"));

@@ -5,7 +5,10 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::unistd::syncfs;
+
 use super::act::failure;
+use super::clone::clone;
 use super::sync::begin_writing;
 use crate::error::Result;
 
@@ -18,6 +21,8 @@ pub struct Speed {
     pub entry: f64,
     /// Seconds to copy a file of one page, durably, among many.
     pub small: f64,
+    /// Seconds to clone one, durably, among many; nothing where it cannot be done.
+    pub clone: Option<f64>,
     /// Bytes of a large file that are copied in a second, durably.
     pub bytes: f64,
     /// Seconds until a line that was appended to a file is on the disk.
@@ -54,12 +59,14 @@ pub fn speed(place: &Path, beside_old: bool) -> Result<Speed> {
         let (link, entry) = names(scratch.path())?;
         let sync = line(scratch.path())?;
         let small = copies(scratch.path(), &[1; PAGE], SMALL, beside_old)?;
+        let clone = clones(scratch.path()).ok();
         let large = copies(scratch.path(), &noise(LARGE_BYTES), LARGE, beside_old)?;
         scratch.close()?;
         Ok(Speed {
             link,
             entry,
             small,
+            clone,
             bytes: bytes_in_a_second(large),
             sync,
         })
@@ -141,6 +148,22 @@ fn copies(dir: &Path, contents: &[u8], number: u32, beside_old: bool) -> io::Res
     }
     File::open(&dir)?.sync_all()?;
     Ok(begun.elapsed().as_secs_f64() / f64::from(made))
+}
+
+/// Seconds a clone costs, made as clone mode makes them: waited for all at once.
+fn clones(dir: &Path) -> io::Result<f64> {
+    let dir = dir.join("clones");
+    fs::create_dir(&dir)?;
+    let source = dir.join("source");
+    fs::write(&source, [1; PAGE])?;
+    File::open(&source)?.sync_all()?;
+    let begun = Instant::now();
+    for name in 0..SMALL {
+        let to = File::create_new(dir.join(name.to_string()))?;
+        clone(&File::open(&source)?, &to)?;
+    }
+    syncfs(File::open(&dir)?)?;
+    Ok(begun.elapsed().as_secs_f64() / f64::from(SMALL))
 }
 
 /// Bytes no file system stores in less room.

@@ -30,6 +30,8 @@ pub struct Place {
     pub bytes: u64,
     /// What its file system takes.
     pub disk: DiskSpeed,
+    /// How they get to new; never [`Mode::Auto`].
+    pub mode: Mode,
 }
 
 /// What acts cost on a file system.
@@ -41,6 +43,9 @@ pub struct DiskSpeed {
     pub entry: f64,
     /// Seconds to copy a small file, among many.
     pub small: f64,
+    /// Seconds to clone a file, among many.
+    #[serde(default = "usual_clone")]
+    pub clone: f64,
     /// Bytes of large files that are copied in a second.
     pub bytes: f64,
     /// Seconds until something small is on the disk.
@@ -72,10 +77,15 @@ impl Default for DiskSpeed {
             link: 10e-6,
             entry: 0.3e-6,
             small: 0.2e-3,
+            clone: usual_clone(),
             bytes: 400e6,
             sync: 2e-3,
         }
     }
+}
+
+fn usual_clone() -> f64 {
+    30e-6
 }
 
 /// The same for servers: medians of those with 10 tables, by `ci/bench --modes downtime`.
@@ -135,7 +145,7 @@ pub fn downtime(load: &Load<'_>) -> Downtime {
         ("release-new-cluster", REST_SYNCS * sync),
         ("start-new-server", load.server.start + files * START_EACH),
     ];
-    if load.mode == Mode::Copy {
+    if !load.mode.shares_files() {
         parts.insert(3, ("verify-new-cluster", relations * VERIFY_EACH));
     }
     let stop = load.server.stop + STOP_SYNCS * sync + files * STOP_EACH;
@@ -162,10 +172,11 @@ fn transfer(load: &Load<'_>) -> f64 {
         let disk = &place.disk;
         let files = place.files as f64;
         seconds += files * (2.0 * disk.entry + PAIR_EACH);
-        seconds += match load.mode {
+        let moved = place.files.saturating_sub(own_files) as f64;
+        seconds += match place.mode {
             Mode::Link => files / MENDED_OF * disk.link,
-            Mode::Copy => {
-                let moved = place.files.saturating_sub(own_files) as f64;
+            Mode::Clone => moved * disk.clone + disk.sync,
+            Mode::Copy | Mode::CopyFileRange | Mode::Auto => {
                 let bytes = place.bytes.saturating_sub(own_bytes) as f64;
                 moved * disk.small + bytes / disk.bytes
             }
@@ -189,11 +200,12 @@ mod tests {
 
     const GIGABYTE: u64 = 1_000_000_000;
 
-    fn place(files: u64, gigabytes: u64) -> Place {
+    fn place(mode: Mode, files: u64, gigabytes: u64) -> Place {
         Place {
             files: files + 3 * DATABASE_FILES,
             bytes: gigabytes * GIGABYTE + 3 * DATABASE_BYTES,
             disk: DiskSpeed::default(),
+            mode,
         }
     }
 
@@ -209,7 +221,7 @@ mod tests {
     }
 
     fn seconds(mode: Mode, relations: u64, gigabytes: u64) -> f64 {
-        downtime(&load(mode, &[place(relations, gigabytes)])).seconds()
+        downtime(&load(mode, &[place(mode, relations, gigabytes)])).seconds()
     }
 
     #[test]
@@ -225,17 +237,28 @@ mod tests {
         let none = seconds(Mode::Copy, 0, 0);
         let copied = seconds(Mode::Copy, 0, 400) - none;
         assert!((copied - 1000.0).abs() < 1.0, "{copied}");
-        let mut slow = place(0, 0);
+        let mut slow = place(Mode::Copy, 0, 0);
         slow.bytes = 4 * GIGABYTE;
         slow.disk.bytes = 100e6;
-        let both = [place(0, 0), slow];
+        let both = [place(Mode::Copy, 0, 0), slow];
         let copied = downtime(&load(Mode::Copy, &both)).seconds() - none;
         assert!((copied - 40.0).abs() < 1.0, "{copied}");
     }
 
     #[test]
+    fn clones_take_their_number_and_not_their_size() {
+        let few = seconds(Mode::Clone, 0, 0);
+        assert_eq!(seconds(Mode::Clone, 0, 1000), few);
+        let each = (seconds(Mode::Clone, 100_000, 0) - few) / 100_000.0;
+        assert!((30e-6..40e-6).contains(&each), "{each}");
+        let mixed = [place(Mode::Clone, 0, 400), place(Mode::Copy, 0, 4)];
+        let copied = downtime(&load(Mode::Auto, &mixed)).seconds() - few;
+        assert!((copied - 10.0).abs() < 0.5, "{copied}");
+    }
+
+    #[test]
     fn what_was_measured_counts() {
-        let places = [place(1000, 0)];
+        let places = [place(Mode::Link, 1000, 0)];
         let usual = load(Mode::Link, &places);
         let mut slow = usual;
         slow.server.start += 2.0;
@@ -248,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_stopped_cluster_has_nothing_to_stop() {
-        let places = [place(10, 0)];
+        let places = [place(Mode::Link, 10, 0)];
         let estimate = downtime(&Load {
             serving: false,
             ..load(Mode::Link, &places)

@@ -104,6 +104,12 @@ impl FileMap {
         })
     }
 
+    /// The folders of which this is true, and the others.
+    pub fn divide(&self, is_first: impl Fn(&Folder) -> bool) -> (Self, Self) {
+        let (first, others) = self.folders.iter().cloned().partition(is_first);
+        (Self { folders: first }, Self { folders: others })
+    }
+
     /// Number of relations.
     pub fn relations(&self) -> u64 {
         self.folders

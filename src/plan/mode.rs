@@ -12,32 +12,67 @@ pub enum Mode {
     Link,
     /// They are copied: each cluster has its own.
     Copy,
+    /// Each cluster has its own, which share their blocks until one of them is written to.
+    Clone,
+    /// They are copied by copy_file_range(2), and by nothing else.
+    CopyFileRange,
+    /// Cloned where the file systems can do it, and copied elsewhere. What that is for each
+    /// folder is decided before anything is built; see [`Plan::mode_of`](super::Plan::mode_of).
+    Auto,
 }
 
 impl Mode {
+    /// All of them, in the order in which they are told.
+    pub const ALL: [Self; 5] = [
+        Self::Link,
+        Self::Clone,
+        Self::Copy,
+        Self::CopyFileRange,
+        Self::Auto,
+    ];
+
     /// Whether both clusters share files afterwards, so that old must never start again once
     /// new has run.
     pub fn shares_files(self) -> bool {
         match self {
             Self::Link => true,
-            Self::Copy => false,
+            Self::Copy | Self::Clone | Self::CopyFileRange | Self::Auto => false,
         }
     }
 
     /// Until when the way back is open, as a clause.
     pub fn way_back(self) -> &'static str {
+        match self.shares_files() {
+            true => "the way back ends when new is first started",
+            false => "the way back is open until finalize",
+        }
+    }
+
+    /// Its name, which is also that of its option.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Link => "the way back ends when new is first started",
-            Self::Copy => "the way back is open until finalize",
+            Self::Link => "link",
+            Self::Copy => "copy",
+            Self::Clone => "clone",
+            Self::CopyFileRange => "copy-file-range",
+            Self::Auto => "auto",
+        }
+    }
+
+    /// What it does to files, as a participle.
+    pub fn done(self) -> &'static str {
+        match self {
+            Self::Link => "linked",
+            Self::Copy => "copied",
+            Self::Clone => "cloned",
+            Self::CopyFileRange => "copied by copy_file_range",
+            Self::Auto => "cloned or copied",
         }
     }
 }
 
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Link => "link",
-            Self::Copy => "copy",
-        })
+        f.write_str(self.name())
     }
 }

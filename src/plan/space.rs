@@ -35,12 +35,16 @@ const FRESH_DATABASE_BYTES: u64 = 10 << 20;
 /// Rows a relation and its columns take in the catalogs, their indexes and the dump.
 const CATALOG_BYTES_PER_RELATION: u64 = 8 << 10;
 
-/// What each place must have free, the state directory included.
+/// What a file system notes down of a file whose blocks are shared, and of each gigabyte in it.
+const NOTES_PER_FILE: u64 = 4 << 10;
+const DATA_OF_NOTES: u64 = 1000;
+
+/// What each place must have free, the state directory included; each place has its mode.
 ///
 /// The restore creates every relation empty before its file is replaced, so that an inode a
 /// relation is needed in every mode for a while.
 pub fn demands(
-    mode: Mode,
+    modes: &[Mode],
     places: &[Inventory],
     new_data_dir: &std::path::Path,
     state_dir: &std::path::Path,
@@ -49,11 +53,13 @@ pub fn demands(
 ) -> Vec<Demand> {
     let mut all: Vec<Demand> = places
         .iter()
-        .map(|place| Demand {
+        .zip(modes)
+        .map(|(place, mode)| Demand {
             place: place.new_place.clone(),
             bytes: match mode {
                 Mode::Link => 0,
-                Mode::Copy => place.bytes + place.bytes / 50,
+                Mode::Clone => place.files * NOTES_PER_FILE + place.bytes / DATA_OF_NOTES,
+                Mode::Copy | Mode::CopyFileRange | Mode::Auto => place.bytes + place.bytes / 50,
             },
             inodes: place.files,
         })
@@ -85,10 +91,13 @@ mod tests {
             files: 7,
         }];
         let need = |mode| {
-            let all = demands(mode, &places, "/new".as_ref(), "/state".as_ref(), 3, 10);
+            let all = demands(&[mode], &places, "/new".as_ref(), "/state".as_ref(), 3, 10);
             all.iter().map(|demand| demand.bytes).sum::<u64>()
         };
         assert!(need(Mode::Link) < 1 << 30);
-        assert!(need(Mode::Copy) > 1 << 40);
+        assert!(need(Mode::Clone) < 3 << 30);
+        for mode in [Mode::Copy, Mode::CopyFileRange] {
+            assert!(need(mode) > 1 << 40, "{mode}");
+        }
     }
 }

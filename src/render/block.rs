@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use super::amount::duration;
 use super::look::Look;
 use crate::error::{Error, Remedy};
-use crate::event::{DowntimePart, Remaining};
+use crate::event::{DowntimePart, PassageFacts, Remaining};
 use crate::pg::quote::terminal_safe;
 
 /// Column at which the values of `standing:`, `remedy:` and `next:` begin.
@@ -30,6 +30,20 @@ pub(super) fn downtime(seconds: f64, parts: &[DowntimePart]) -> String {
         duration(seconds),
         in_parts(seconds, parts)
     )
+}
+
+/// What can be done with the files of a folder, or what will be.
+pub(super) fn passage(facts: &PassageFacts) -> String {
+    let old = facts.old.display();
+    let said = match &facts.mode {
+        Some(mode) => format!("mode for {old}: {mode}"),
+        None => format!("modes possible for {old}: {}", facts.possible.join(", ")),
+    };
+    let reasons = facts.refused.iter();
+    let reasons: Vec<String> = reasons
+        .map(|(mode, reason)| format!("; not {mode} ({reason})"))
+        .collect();
+    said + &reasons.concat()
 }
 
 /// How long service will be down.
@@ -259,6 +273,24 @@ mod tests {
              the last moment, as by temporary tables"
         );
         assert_eq!(estimate(None, 0.01, &[], 0.0), "estimated downtime: 0.0 s");
+    }
+
+    #[test]
+    fn a_passage_is_one_line() {
+        let mut facts = PassageFacts {
+            old: "/srv/old/base".into(),
+            new: "/srv/new/base".into(),
+            possible: vec!["link".into(), "copy".into()],
+            refused: vec![("clone".into(), "EOPNOTSUPP: not supported".into())],
+            mode: None,
+        };
+        assert_eq!(
+            passage(&facts),
+            "modes possible for /srv/old/base: link, copy; not clone (EOPNOTSUPP: not supported)"
+        );
+        facts.refused.clear();
+        facts.mode = Some("clone".into());
+        assert_eq!(passage(&facts), "mode for /srv/old/base: clone");
     }
 
     #[test]

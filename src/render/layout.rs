@@ -135,6 +135,7 @@ impl Layout {
                 self.run.steps.clone_from(steps);
             }
             EventKind::Cluster(facts) => self.hold_cluster(facts),
+            EventKind::Passage(facts) => self.message(Level::Note, &block::passage(facts)),
             EventKind::StepStarted { .. } => {
                 let (began, said) = (event.time.clone(), event.time.clone());
                 self.run.step = Some(StepClock { began, said });

@@ -61,6 +61,7 @@ impl Run {
                 self.announced.clone_from(steps);
             }
             EventKind::Cluster(facts) => self.clusters.push(facts.clone()),
+            EventKind::Passage(facts) => self.step(event, "note", &block::passage(facts), None),
             EventKind::StepStarted { step } => self.seen.push(step.clone()),
             EventKind::StepFinished {
                 step,

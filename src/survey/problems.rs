@@ -38,6 +38,11 @@ impl Problems {
         self.found.extend(problems);
     }
 
+    /// Whether there is one.
+    pub(super) fn any(&self) -> bool {
+        !self.found.is_empty()
+    }
+
     /// Nothing, or everything that was gathered.
     pub(super) fn none(self) -> Result<(), Vec<Error>> {
         if self.found.is_empty() {

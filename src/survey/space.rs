@@ -1,4 +1,4 @@
-//! Whether the file systems have the room, and the connections, that a mode needs.
+//! Whether the file systems have the room that a mode needs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,14 @@ use crate::pg::DataDir;
 use crate::plan::{Demand, Inventory, Mode, TablespacePlace, demands};
 
 use super::Surveyed;
-use super::inventory::database_folders;
+use super::passages::{Passage, mode_below};
 
 /// Where the files are and where they go.
 pub(super) struct Sites<'a> {
     pub(super) old: &'a DataDir,
     pub(super) tablespaces: &'a [TablespacePlace],
     pub(super) inventory: &'a [Inventory],
+    pub(super) passages: &'a [Passage],
     pub(super) new_dir: &'a Path,
     pub(super) state_dir: &'a Path,
 }
@@ -40,6 +41,7 @@ pub fn space_problems(
         old: &surveyed.old,
         tablespaces: &surveyed.tablespaces,
         inventory: &surveyed.inventory,
+        passages: &surveyed.passages,
         new_dir,
         state_dir,
     };
@@ -52,12 +54,9 @@ pub(super) fn problems(
     databases: u64,
     relations: u64,
 ) -> Result<Vec<Error>> {
-    let mut found = Vec::new();
-    if mode.shares_files() {
-        found.extend(pairs(sites)?.iter().filter_map(Pair::problem));
-    }
+    let modes = modes(sites, mode);
     let all = demands(
-        mode,
+        &modes,
         sites.inventory,
         sites.new_dir,
         sites.state_dir,
@@ -72,74 +71,18 @@ pub(super) fn problems(
             .or_insert_with(|| Group::on(space))
             .add(demand);
     }
-    found.extend(groups.values().flat_map(|group| group.problems(mode)));
-    Ok(found)
+    let problems = groups.values().flat_map(|group| group.problems(mode));
+    Ok(problems.collect())
 }
 
-/// One folder of relation files in old, and where its links would be.
-struct Pair {
-    old: PathBuf,
-    old_device: u64,
-    new: PathBuf,
-    new_device: u64,
-}
-
-impl Pair {
-    fn of(old: &Path, new: &Path) -> Result<Self> {
-        Ok(Self {
-            old: old.to_owned(),
-            old_device: disk::space(old)?.device,
-            new: new.to_owned(),
-            new_device: disk::space(new)?.device,
-        })
-    }
-
-    fn problem(&self) -> Option<Error> {
-        (self.old_device != self.new_device).then(|| {
-            Error::new(
-                Code::FileSystems,
-                "old and new files would lie on different file systems, and hard links cannot \
-                 cross them",
-            )
-            .fact("old", self.old.display())
-            .fact("new", self.new.display())
-            .remedy(Remedy::manual(
-                "use --copy, or put the new data directory on the file system of the old one",
-            ))
-        })
-    }
-}
-
-/// Every folder with relation files; one of a single database may be mounted on its own.
-fn pairs(sites: &Sites<'_>) -> Result<Vec<Pair>> {
+/// The mode of each place: where some of its folders are copied, that of those.
+fn modes(sites: &Sites<'_>, mode: Mode) -> Vec<Mode> {
     let base = sites.old.path.join("base");
-    let mut pairs = vec![Pair::of(&base, &sites.new_dir.join("base"))?];
-    let usual = pairs[0].old_device;
-    for folder in database_folders(&base)? {
-        pairs.extend(apart(&folder, &sites.new_dir.join("base"), usual)?);
-    }
-    for tablespace in sites.tablespaces {
-        let location = &tablespace.location;
-        let device = disk::space(location)?.device;
-        let folders = DataDir::version_folders(location, sites.old.major)
-            .map_err(|error| Error::io(Code::NotReadable, "read", location, &error))?;
-        for folder in folders {
-            pairs.extend(apart(&folder, location, device)?);
-            for database in database_folders(&folder)? {
-                pairs.extend(apart(&database, location, device)?);
-            }
-        }
-    }
-    Ok(pairs)
-}
-
-/// The pair of a folder that does not lie on the device where one expects it.
-fn apart(folder: &Path, new: &Path, usual: u64) -> Result<Option<Pair>> {
-    let device = disk::space(folder)?.device;
-    if device == usual {
-        return Ok(None);
-    }
-    Pair::of(folder, new).map(Some)
+    let spaces = sites.tablespaces.iter().map(|place| place.location.clone());
+    let places = [base].into_iter().chain(spaces).take(sites.inventory.len());
+    places
+        .map(|place| mode_below(sites.passages, &place, mode))
+        .collect()
 }
 
 /// All that one file system must hold.
@@ -173,8 +116,10 @@ impl Group {
         if self.bytes > self.space.free_bytes {
             let missing = size(self.bytes - self.space.free_bytes);
             let other_mode = match mode {
-                Mode::Copy => ", or use --link, which needs no room for the data",
-                Mode::Link => "",
+                Mode::Copy | Mode::CopyFileRange | Mode::Auto => {
+                    ", or use --link, which needs no room for the data"
+                }
+                Mode::Link | Mode::Clone => "",
             };
             found.push(
                 self.problem("the file system has too little space")
@@ -277,24 +222,6 @@ mod tests {
             says(Mode::Copy).contains("free 15.0 GB there") && says(Mode::Copy).contains("--link")
         );
         assert!(!says(Mode::Link).contains("--link"));
-    }
-
-    #[test]
-    fn links_do_not_cross_file_systems() {
-        let pair = |new_device| Pair {
-            old: "/srv/old/base".into(),
-            old_device: 7,
-            new: "/mnt/new/base".into(),
-            new_device,
-        };
-        assert_eq!(pair(7).problem(), None);
-        let error = pair(8).problem().unwrap();
-        assert_eq!(error.code(), Code::FileSystems);
-        assert!(error.message().contains("different file systems"));
-        assert_eq!(
-            error.facts()[1],
-            ("new".to_owned(), "/mnt/new/base".to_owned())
-        );
     }
 
     #[test]

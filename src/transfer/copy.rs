@@ -1,20 +1,15 @@
 //! Copy mode: each cluster has its own files.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::listing::{Moved, Pending, Wanted, pending};
 use super::{Work, in_folder};
+use crate::disk;
 use crate::error::Result;
 use crate::plan::{FileMap, Folder};
 use crate::work::each;
-
-struct File<'a> {
-    folder: &'a Folder,
-    pending: &'a Pending,
-    wanted: Wanted,
-    len: u64,
-}
 
 /// Copies old's files of the relations moved to new, and waits until they are on disk.
 ///
@@ -22,6 +17,27 @@ struct File<'a> {
 /// Large files are begun first. All are on their way to the disk before the first is waited for:
 /// a sync for each as it was written would commit the journal of the file system as often.
 pub fn copy(map: &FileMap, work: &Work<'_>) -> Result<Moved> {
+    make_all(map, work, Durable::EachFile, |pending, old, new| {
+        pending.new.copy_from(&pending.old, old, new)
+    })
+}
+
+/// How one waits until what was made is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durable {
+    /// For each file and each directory.
+    EachFile,
+    /// For the file system as a whole, once, whoever else writes to it.
+    FileSystem,
+}
+
+/// Has every file made by `make`, given the names in old and in new, which says its length.
+pub(super) fn make_all(
+    map: &FileMap,
+    work: &Work<'_>,
+    durable: Durable,
+    make: impl Fn(&Pending, String, String) -> Result<u64> + Sync,
+) -> Result<Moved> {
     let folders: Vec<(&Folder, Pending)> = map
         .folders
         .iter()
@@ -39,26 +55,28 @@ pub fn copy(map: &FileMap, work: &Work<'_>) -> Result<Moved> {
     let total: u64 = files.iter().map(|file| file.len).sum();
     let done = AtomicU64::new(0);
     each(work.jobs, &files, work.cancel, |file| {
-        copy_one(file).map_err(|error| in_folder(error, file.folder))?;
+        let (of_old, of_new) = (file.wanted.old.file_name(), file.wanted.new.file_name());
+        make(file.pending, of_old, of_new).map_err(|error| in_folder(error, file.folder))?;
         let now = done.fetch_add(file.len, Ordering::SeqCst) + file.len;
         work.progress("bytes", now, total);
         Ok(())
     })?;
-    each(work.jobs, &files, work.cancel, |file| {
-        let synced = file.pending.new.sync_file(file.wanted.new.file_name());
-        synced.map_err(|error| in_folder(error, file.folder))
-    })?;
-    for (folder, pending) in &folders {
-        pending
-            .new
-            .sync()
-            .map_err(|error| in_folder(error, folder))?;
+    match durable {
+        Durable::EachFile => sync_each(&folders, &files, work)?,
+        Durable::FileSystem => sync_whole(&folders)?,
     }
     Ok(Moved {
         files: files.len() as u64,
         kept: 0,
         bytes: done.into_inner(),
     })
+}
+
+struct File<'a> {
+    folder: &'a Folder,
+    pending: &'a Pending,
+    wanted: Wanted,
+    len: u64,
 }
 
 fn files<'a>(folders: &'a [(&'a Folder, Pending)]) -> Result<Vec<File<'a>>> {
@@ -77,8 +95,27 @@ fn files<'a>(folders: &'a [(&'a Folder, Pending)]) -> Result<Vec<File<'a>>> {
     Ok(files)
 }
 
-fn copy_one(file: &File<'_>) -> Result<u64> {
-    let (pending, wanted) = (file.pending, file.wanted);
-    let (of_old, of_new) = (wanted.old.file_name(), wanted.new.file_name());
-    pending.new.copy_from(&pending.old, of_old, of_new)
+fn sync_each(folders: &[(&Folder, Pending)], files: &[File<'_>], work: &Work<'_>) -> Result<()> {
+    each(work.jobs, files, work.cancel, |file| {
+        let synced = file.pending.new.sync_file(file.wanted.new.file_name());
+        synced.map_err(|error| in_folder(error, file.folder))
+    })?;
+    for (folder, pending) in folders {
+        pending
+            .new
+            .sync()
+            .map_err(|error| in_folder(error, folder))?;
+    }
+    Ok(())
+}
+
+fn sync_whole(folders: &[(&Folder, Pending)]) -> Result<()> {
+    let mut places = BTreeMap::new();
+    for (_, pending) in folders {
+        let place = pending.new.path();
+        places.insert(disk::space(place)?.device, place);
+    }
+    places
+        .values()
+        .try_for_each(|place| disk::sync_filesystem(place))
 }

@@ -188,7 +188,9 @@ fn compare_file((old, new): (Option<FileId>, Option<FileId>), mode: Mode) -> Ver
         (None, _) => Verdict::Differs("gone from old".to_owned()),
         (Some(old), Some(new)) if old.same_file(&new) => match mode {
             Mode::Link => Verdict::Same,
-            Mode::Copy => Verdict::Differs("is the same file as in old".to_owned()),
+            Mode::Copy | Mode::Clone | Mode::CopyFileRange | Mode::Auto => {
+                Verdict::Differs("is the same file as in old".to_owned())
+            }
         },
         (Some(_), Some(_)) if mode == Mode::Link => {
             Verdict::Differs("is another file than in old".to_owned())
@@ -240,7 +242,7 @@ mod tests {
                 fs::write(&old, "rows").unwrap();
                 match mode {
                     Mode::Link => fs::hard_link(old, new).unwrap(),
-                    Mode::Copy => fs::copy(old, new).map(|_| ()).unwrap(),
+                    _ => fs::copy(old, new).map(|_| ()).unwrap(),
                 }
             }
             let folder = Folder {

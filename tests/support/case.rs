@@ -1,5 +1,9 @@
 //! One old cluster with contents, its migration, and what a way back must give back.
 
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
 use super::stock::{Stock, dump, stock};
 use super::tree::{self, Tree};
 use super::trip::Trip;
@@ -33,6 +37,21 @@ impl Case {
             trip,
             before,
         }
+    }
+
+    /// Moves the tablespace to another place, as an operator could.
+    pub fn move_space(&mut self, to: &Path) {
+        let from = std::mem::replace(&mut self.stock.space, to.to_owned());
+        super::stock::copy(&from, to);
+        fs::remove_dir_all(&from).unwrap();
+        for entry in fs::read_dir(self.stock.cluster.data.join("pg_tblspc")).unwrap() {
+            let link = entry.unwrap().path();
+            fs::remove_file(&link).unwrap();
+            symlink(to, &link).unwrap();
+        }
+        let (from, to) = (from.to_str().unwrap(), to.to_str().unwrap());
+        self.stock.dump = self.stock.dump.replace(from, to);
+        self.before = kept(&self.stock);
     }
 
     /// Files, settings and links of old are what they were.

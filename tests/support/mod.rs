@@ -7,6 +7,7 @@
 pub mod application;
 pub mod case;
 pub mod counters;
+pub mod mount;
 pub mod private;
 pub mod shop;
 pub mod stock;
@@ -89,6 +90,11 @@ pub fn as_server_user(test: &str, body: impl FnOnce()) {
         &[],
     );
     demand_passed(test, &output);
+    show_told(&output);
+}
+
+/// Shows what a test that was run again wants to be shown.
+pub fn show_told(output: &Output) {
     let said = String::from_utf8_lossy(&output.stdout);
     for line in said.lines() {
         if TOLD.iter().any(|word| line.contains(word)) {

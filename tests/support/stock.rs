@@ -138,7 +138,8 @@ pub fn dump_by(dumper: &str, cluster: &Cluster, options: &[&str]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Copies a tree as it is.
+pub fn copy(from: &Path, to: &Path) {
     let status = Command::new("cp")
         .args(["-a", "--reflink=auto"])
         .args([from, to])

@@ -31,7 +31,7 @@ pub struct Trip {
     pub old: PathBuf,
     /// New's data directory.
     pub new: PathBuf,
-    /// `link` or `copy`.
+    /// `link`, `copy` and so on.
     pub mode: String,
     /// The install user.
     pub user: String,
@@ -103,7 +103,10 @@ impl Trip {
     pub fn first_command(&self, words: &[&str]) -> Command {
         let mut command = self.command(words);
         command
-            .arg(format!("--{}", self.mode))
+            .args(match self.mode.as_str() {
+                "auto" => vec!["--mode".to_owned(), "auto".to_owned()],
+                mode => vec![format!("--{mode}")],
+            })
             .args(["-U", &self.user, "-j", "2", "-b"])
             .arg(&self.old_bindir)
             .arg("-B")

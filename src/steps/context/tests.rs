@@ -65,6 +65,7 @@ fn plan(dir: &Path, mode: Mode) -> Plan {
         format: plan::FORMAT,
         program: String::new(),
         mode,
+        passages: Vec::new(),
         jobs: 1,
         nice: false,
         socket_dir: None,

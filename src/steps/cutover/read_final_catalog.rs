@@ -97,7 +97,7 @@ fn read_in_use(cx: &mut Context<'_>, running: &Running) -> Result<String> {
 /// are in memory when they are listed again.
 fn link_beside(cx: &Context<'_>) -> Result<()> {
     match cx.plan.mode {
-        Mode::Copy => Ok(()),
+        Mode::Copy | Mode::Clone | Mode::CopyFileRange | Mode::Auto => Ok(()),
         Mode::Link => transfer::link_beside(&*cx.file_map()?, &cx.work(NAME)).map(|_| ()),
     }
 }

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::pg::amount::{count, counted, size};
 use crate::plan::Mode;
 use crate::steps::{Context, Phase, Step};
-use crate::transfer;
+use crate::transfer::{self, Moved};
 
 const NAME: &str = "transfer-files";
 
@@ -36,10 +36,19 @@ impl Step for TransferFiles {
                     some => format!("{kept} linked by prepare, {} mended", count(some)),
                 })
             }
-            Mode::Copy => {
-                let moved = transfer::copy(&map, &work)?;
-                let (files, bytes) = (counted(moved.files, "file"), size(moved.bytes));
-                Ok(format!("{files}, {bytes} copied"))
+            Mode::Copy => Ok(said(Mode::Copy, transfer::copy(&map, &work)?)),
+            Mode::Clone => Ok(said(Mode::Clone, transfer::clone(&map, &work)?)),
+            Mode::CopyFileRange => {
+                let moved = transfer::copy_file_range(&map, &work)?;
+                Ok(said(Mode::CopyFileRange, moved))
+            }
+            Mode::Auto => {
+                let plan = cx.plan;
+                let (to_clone, to_copy) =
+                    map.divide(|folder| plan.mode_of(&folder.old_dir) == Mode::Clone);
+                let cloned = said(Mode::Clone, transfer::clone(&to_clone, &work)?);
+                let copied = said(Mode::Copy, transfer::copy(&to_copy, &work)?);
+                Ok(format!("{cloned}; {copied}"))
             }
         }
     }
@@ -48,12 +57,17 @@ impl Step for TransferFiles {
     /// cutover and removed with new.
     fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
         match cx.plan.mode {
-            Mode::Copy if cx.discarding => Ok(()),
             Mode::Link => Ok(()),
-            Mode::Copy => {
+            _ if cx.discarding => Ok(()),
+            Mode::Copy | Mode::Clone | Mode::CopyFileRange | Mode::Auto => {
                 let map = cx.places_in_new()?;
                 transfer::remove(&map, &cx.work(NAME)).map(|_| ())
             }
         }
     }
+}
+
+fn said(mode: Mode, moved: Moved) -> String {
+    let (files, bytes) = (counted(moved.files, "file"), size(moved.bytes));
+    format!("{files}, {bytes} {}", mode.done())
 }

@@ -34,6 +34,10 @@ impl Step for PlaceFiles {
         }
         match cx.plan.mode {
             Mode::Copy => Ok("made room; the cutover copies".to_owned()),
+            Mode::Clone | Mode::CopyFileRange | Mode::Auto => Ok(format!(
+                "made room; the files are {} in the cutover",
+                cx.plan.mode.done()
+            )),
             Mode::Link => {
                 let mended = match cx.old_is_serving()? {
                     Some(_) => transfer::link_beside(&map, &work)?,

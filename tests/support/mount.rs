@@ -1,0 +1,90 @@
+//! File systems of a test's own, where root can mount one.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{SERVER_USER, demand_passed, run_again, say, show_told};
+
+const MOUNTED: &str = "PGM_TEST_MOUNTED";
+const ELSEWHERE: &str = "PGM_TEST_ELSEWHERE";
+
+/// What is mounted, until the value goes.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if !run("umount", &[&self.0]) {
+            run("umount", &[Path::new("-l"), &self.0]);
+        }
+    }
+}
+
+fn run(program: &str, words: &[&Path]) -> bool {
+    let output = Command::new(program).args(words).output();
+    let output = output.unwrap_or_else(|e| panic!("{program}: {e}"));
+    output.status.success()
+}
+
+/// Runs the body of a test as a user who may run servers, with all temporary files on a file
+/// system of this kind (`btrfs`, `xfs`).
+///
+/// `test` is the name of the test as the harness knows it. Only root can mount such a one.
+pub fn on_file_system(kind: &str, test: &str, body: impl FnOnce()) {
+    if std::env::var_os(MOUNTED).is_some_and(|mounted| mounted == kind) {
+        return body();
+    }
+    let skipped = "SKIPPED: no file system can be mounted here by a user";
+    if !nix::unistd::geteuid().is_root() {
+        return say(skipped);
+    }
+    let place = tempfile::Builder::new()
+        .prefix("pgm-mount-")
+        .permissions(Permissions::from_mode(0o755))
+        .tempdir()
+        .unwrap();
+    let dir = |name: &str| {
+        let dir = place.path().join(name);
+        fs::create_dir(&dir).unwrap();
+        dir
+    };
+    let (image, mounted, elsewhere) = (place.path().join("image"), dir("t"), dir("elsewhere"));
+    let file = fs::File::create(&image).unwrap();
+    file.set_len(4 << 30).unwrap();
+    let made = run(&format!("mkfs.{kind}"), &[Path::new("-q"), &image]);
+    assert!(made, "mkfs.{kind}");
+    if !run(
+        "mount",
+        &[Path::new("-o"), Path::new("loop"), &image, &mounted],
+    ) {
+        return say(skipped);
+    }
+    let guard = Mounted(mounted.clone());
+    fs::set_permissions(&mounted, Permissions::from_mode(0o1777)).unwrap();
+    let user = nix::unistd::User::from_name(SERVER_USER).unwrap().unwrap();
+    chown(&elsewhere, Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
+    let output = run_again(
+        test,
+        &[
+            "--reuid",
+            SERVER_USER,
+            "--regid",
+            SERVER_USER,
+            "--clear-groups",
+        ],
+        &[
+            (MOUNTED, kind),
+            (ELSEWHERE, elsewhere.to_str().unwrap()),
+            ("TMPDIR", mounted.to_str().unwrap()),
+        ],
+    );
+    drop(guard);
+    demand_passed(test, &output);
+    show_told(&output);
+}
+
+/// A directory on another file system than the temporary files, within [`on_file_system`].
+pub fn elsewhere() -> PathBuf {
+    PathBuf::from(std::env::var_os(ELSEWHERE).unwrap())
+}
