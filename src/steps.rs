@@ -5,12 +5,13 @@
 //! is written down (its intent); `apply` may be repeated after having been interrupted
 //! anywhere, and so may `undo`. Steps know the clusters; they know nothing of the journal or of
 //! the terminal. What several of them do alike is beside them, and is no step: drift, what is
-//! restored anew, large objects, transaction state and independence from it.
+//! restored anew, first copies, large objects, transaction state and independence from it.
 
 mod context;
 mod cutover;
 mod drift;
 mod finalize;
+mod first_copies;
 mod independence;
 mod large_objects;
 mod prepare;

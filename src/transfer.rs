@@ -3,11 +3,14 @@
 //! Every function may be repeated after having been interrupted anywhere: what is there is
 //! looked at, not remembered. Files of old are only ever opened for reading or given a second
 //! name; files of new are unlinked, never truncated or written in place, because in link mode
-//! their contents may be old's.
+//! their contents may be old's. Only first copies are mended in place, each after a look that it
+//! has no second name and is the very file that was made; without that a table of a terabyte
+//! would be copied anew for a row.
 
 mod clone;
 mod copy;
 mod copy_file_range;
+pub mod first_copies;
 mod keep;
 mod link;
 mod listing;

@@ -9,6 +9,7 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use support::case::Case;
@@ -64,6 +65,62 @@ fn a_cutover_by_clone_killed_anywhere_has_two_ways_out() {
         case.move_space(&elsewhere().join("space"));
         killed(&case);
     });
+}
+
+/// While the first copies are made, and written down.
+#[test]
+fn first_copies_killed_anywhere_have_two_ways_out() {
+    as_server_user("first_copies_killed_anywhere_have_two_ways_out", || {
+        let case = Case::new("copy");
+        for number in points_of(&case, "prepare", is_of_copies) {
+            let ran = finish(at(number, case.trip.first_command(&["prepare"])));
+            leave(&case, &ran, number);
+            case.demand_untouched(&format!("first copies killed at point {number}"));
+        }
+        case.demand_back("killed first copies");
+    });
+}
+
+/// Old was used after the first copies were made, so that the cutover mends them.
+#[test]
+fn mending_copies_killed_anywhere_has_two_ways_out() {
+    as_server_user("mending_copies_killed_anywhere_has_two_ways_out", || {
+        let case = Case::new("copy");
+        let use_old = |how: &str| {
+            let server = case.stock.cluster.start();
+            server.sql("app", how);
+            server.stop();
+        };
+        use_old("CREATE TABLE used (id int PRIMARY KEY, note text)");
+        case.trip.prepare();
+        use_old(USED);
+        let log = case.trip.new.with_extension("points");
+        let mut counted = case.trip.command(&["cutover"]);
+        counted.env("PGM_FAULT_LOG", &log);
+        finish(counted).demand(0);
+        let tried = chosen(&case, &log, "a cutover that mends", is_of_copies);
+        case.trip.rollback();
+        for number in tried {
+            case.trip.prepare();
+            use_old(USED);
+            let ran = finish(at(number, case.trip.command(&["cutover"])));
+            leave(&case, &ran, number);
+            assert!(!case.trip.new.exists(), "killed at point {number}");
+        }
+        case.trip.prepare();
+        use_old(USED);
+        case.trip.cutover();
+        case.trip.run(&["verify"]).demand(0);
+    });
+}
+
+/// Changes rows here and there, and files.
+const USED: &str = "TRUNCATE used; INSERT INTO used SELECT n, repeat('x', 500) \
+                    FROM generate_series(1, 5000) n; UPDATE used SET note = 'y' WHERE id % 90 = 0";
+
+/// Points at which copies are made, mended and written down.
+fn is_of_copies(point: &str) -> bool {
+    point.starts_with("disk.replica.") || point == "disk.append.half"
 }
 
 fn killed_cutovers(mode: &str) {
@@ -124,6 +181,10 @@ fn leave(case: &Case, ran: &Ran, number: u64) {
     // The second time it may have nothing left to do.
     case.trip.run(&[way]).demand(0);
     if way == "resume" {
+        // Of copies there is nothing to be said before old has stopped.
+        if case.trip.mode == "copy" && case.is_prepared() {
+            case.trip.cutover();
+        }
         case.trip.run(&["verify"]).demand(0);
         case.trip.rollback();
     }
@@ -136,6 +197,11 @@ fn at(point: u64, mut command: Command) -> Command {
 
 /// The points of a command that are tried, after it has been run once to count them.
 fn points(case: &Case, command: &str) -> Vec<u64> {
+    points_of(case, command, |_| true)
+}
+
+/// Those of them whose names are wanted.
+fn points_of(case: &Case, command: &str, wanted: fn(&str) -> bool) -> Vec<u64> {
     if command != "prepare" {
         case.trip.prepare();
     }
@@ -149,13 +215,28 @@ fn points(case: &Case, command: &str) -> Vec<u64> {
     };
     counted.env("PGM_FAULT_LOG", &log);
     finish(counted).demand(0);
-    let total = fs::read_to_string(&log).unwrap().lines().count() as u64;
-    fs::remove_file(&log).unwrap();
+    let tried = chosen(case, &log, command, wanted);
     case.trip.rollback();
-    let tried: Vec<u64> = (given("PGM_CRASH_FROM", 1)..=total)
+    tried
+}
+
+fn chosen(case: &Case, log: &Path, command: &str, wanted: fn(&str) -> bool) -> Vec<u64> {
+    let text = fs::read_to_string(log).unwrap();
+    fs::remove_file(log).unwrap();
+    let all: Vec<u64> = text
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter(|(_, point)| wanted(point))
+        .map(|(number, _)| number.parse().unwrap())
+        .collect();
+    let from = given("PGM_CRASH_FROM", 1);
+    let tried: Vec<u64> = all
+        .iter()
+        .copied()
+        .filter(|number| *number >= from)
         .step_by(usize::try_from(given("PGM_CRASH_EVERY", EVERY)).unwrap())
         .collect();
-    let (some, mode) = (tried.len(), &case.trip.mode);
+    let (some, total, mode) = (tried.len(), all.len(), &case.trip.mode);
     say(&format!(
         "TRIED {some} of {total} points of {command} by {mode}"
     ));

@@ -32,6 +32,7 @@ pub fn run(global: &Global, arguments: Upgrade) -> Exit {
         ("upgrade", purpose),
         &phases,
         |engine, plan, run| {
+            engine.context().straight_on = true;
             let prepared = engine.prepare();
             if prepared.error.is_some() {
                 return prepared;

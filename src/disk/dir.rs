@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
-use nix::sys::stat::{Mode, fstatat};
+use nix::sys::stat::{FileStat, Mode, fstatat};
 use nix::unistd::linkat;
 
 use super::act::{CREATE, failure, outside, read_failure, sync_dir, trace};
 use super::copy::{copy_open, open_regular};
 use super::remove::{names, unlink};
 use super::space::FileId;
+use super::stamp::Stamp;
 use super::sync::{begin_writing, sync_entry};
 use crate::error::Result;
 use crate::fault;
@@ -62,6 +63,11 @@ impl OldDir {
     pub fn identity(&self, name: impl AsRef<OsStr>) -> Result<Option<FileId>> {
         identity_at(&self.dir, &self.path, name.as_ref())
     }
+
+    /// The same with its times.
+    pub fn stamp(&self, name: impl AsRef<OsStr>) -> Result<Option<Stamp>> {
+        look_at(&self.dir, &self.path, name.as_ref(), Stamp::from_stat)
+    }
 }
 
 impl AreaDir {
@@ -82,6 +88,11 @@ impl AreaDir {
     /// What the entry is, or nothing where it is absent; a symbolic link is not followed.
     pub fn identity(&self, name: impl AsRef<OsStr>) -> Result<Option<FileId>> {
         identity_at(&self.dir, &self.path, name.as_ref())
+    }
+
+    /// The same with its times.
+    pub fn stamp(&self, name: impl AsRef<OsStr>) -> Result<Option<Stamp>> {
+        look_at(&self.dir, &self.path, name.as_ref(), Stamp::from_stat)
     }
 
     /// Gives a file of the old cluster one more name; an occupied name is an error.
@@ -200,9 +211,18 @@ impl AreaDir {
 }
 
 fn identity_at(dir: &OwnedFd, path: &Path, name: &OsStr) -> Result<Option<FileId>> {
+    look_at(dir, path, name, FileId::from_stat)
+}
+
+fn look_at<T>(
+    dir: &OwnedFd,
+    path: &Path,
+    name: &OsStr,
+    what: impl FnOnce(&FileStat) -> T,
+) -> Result<Option<T>> {
     let name = plain(name)?;
     match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(FileId::from_stat(&stat))),
+        Ok(stat) => Ok(Some(what(&stat))),
         Err(Errno::ENOENT) => Ok(None),
         Err(error) => Err(read_failure("examine", &path.join(name), error)),
     }

@@ -22,6 +22,7 @@ use crate::pg::DataDir;
 use crate::plan::Plan;
 use crate::schema::DumpFiles;
 use crate::server::{self, Installation, Postmaster, PostmasterSpec, Running, Side};
+use crate::transfer::first_copies::Ledger;
 use crate::transfer::{Mended, Work};
 use crate::work::Cancel;
 
@@ -67,6 +68,10 @@ pub struct Context<'a> {
     derived: Derived,
     /// What this process changed when it linked; the rest it has found right.
     pub mended: Option<Vec<Mended>>,
+    /// What is known of first copies, once it was asked for.
+    pub(super) copies: Option<Ledger>,
+    /// The cutover follows at once.
+    pub straight_on: bool,
     /// Databases of which it was not enough to do some tables and indexes again.
     pub spoilt: BTreeSet<String>,
 }
@@ -106,6 +111,8 @@ impl<'a> Context<'a> {
             discarding: false,
             derived: Derived::default(),
             mended: None,
+            copies: None,
+            straight_on: false,
             spoilt: BTreeSet::new(),
         }
     }

@@ -85,7 +85,13 @@ impl Case {
         demand_same_text(wanted, &served);
     }
 
-    /// Prepare is done and the cutover is not begun.
+    /// Whether prepare is done and the cutover is not begun.
+    pub fn is_prepared(&self) -> bool {
+        let ran = self.trip.run(&["status"]);
+        ran.stdout.contains("waits for the cutover")
+    }
+
+    /// The same, demanded.
     pub fn demand_prepared(&self) {
         self.trip.demand_standing("waits for the cutover");
     }

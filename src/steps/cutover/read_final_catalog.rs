@@ -10,7 +10,7 @@ use crate::pg::amount::counted;
 use crate::plan::Mode;
 use crate::server::Running;
 use crate::steps::drift::{demand_kept, drift, drifted, is_the_cluster_prepared, read_and_compare};
-use crate::steps::{Context, Phase, Step, large_objects};
+use crate::steps::{Context, Phase, Step, first_copies, large_objects};
 use crate::transfer;
 
 /// How long transactions that write may keep the reading waiting. One that is still open then
@@ -61,6 +61,11 @@ impl Step for ReadFinalCatalog {
 /// mark was taken is covered by it.
 fn read_in_use(cx: &mut Context<'_>, running: &Running) -> Result<String> {
     demand_kept(cx.plan, &cx.state)?;
+    // By far the most of it, before the position behind which everything is looked at later.
+    if cx.plan.mode == Mode::Copy {
+        cx.settle_old()?;
+        first_copies::beside(cx, NAME)?;
+    }
     let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
     let server = &running.endpoint;
     let reading = catalog::read_in_use(server, PATIENCE, jobs, cancel)?;
@@ -79,7 +84,7 @@ fn read_in_use(cx: &mut Context<'_>, running: &Running) -> Result<String> {
     }
     cx.save_paired_snapshot(&reading.snapshot)?;
     cx.save_mark(&reading.mark)?;
-    link_beside(cx)?;
+    place_beside(cx)?;
     let relations: usize = reading
         .snapshot
         .databases
@@ -93,11 +98,12 @@ fn read_in_use(cx: &mut Context<'_>, running: &Running) -> Result<String> {
     })
 }
 
-/// Most of what prepare's links lack by now can be mended while old serves; and both directories
-/// are in memory when they are listed again.
-fn link_beside(cx: &Context<'_>) -> Result<()> {
+/// Most of what prepare's links and copies lack by now can be mended while old serves; and both
+/// directories are in memory when they are listed again.
+fn place_beside(cx: &mut Context<'_>) -> Result<()> {
     match cx.plan.mode {
-        Mode::Copy | Mode::Clone | Mode::CopyFileRange | Mode::Auto => Ok(()),
+        Mode::Clone | Mode::CopyFileRange | Mode::Auto => Ok(()),
+        Mode::Copy => first_copies::beside(cx, NAME).map(|_| ()),
         Mode::Link => transfer::link_beside(&*cx.file_map()?, &cx.work(NAME)).map(|_| ()),
     }
 }

@@ -5,7 +5,8 @@ use serde_json::Value;
 use crate::error::Result;
 use crate::pg::amount::{count, counted, size};
 use crate::plan::Mode;
-use crate::steps::{Context, Phase, Step};
+use crate::steps::{Context, Phase, Step, first_copies};
+use crate::transfer::first_copies::Passed;
 use crate::transfer::{self, Moved};
 
 const NAME: &str = "transfer-files";
@@ -21,7 +22,8 @@ impl Step for TransferFiles {
         Phase::Cutover
     }
 
-    /// In link mode the names made in prepare are compared with what old has now, and mended.
+    /// Names of prepare, by link, are compared with what old has now, and first copies with what
+    /// may have changed of it since; both are mended.
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
         let map = cx.file_map()?;
         let work = cx.work(NAME);
@@ -35,6 +37,9 @@ impl Step for TransferFiles {
                     0 => format!("{kept} linked by prepare, nothing to mend"),
                     some => format!("{kept} linked by prepare, {} mended", count(some)),
                 })
+            }
+            Mode::Copy if first_copies::are_kept(cx)? => {
+                Ok(told(&first_copies::at_rest(cx, NAME)?))
             }
             Mode::Copy => Ok(said(Mode::Copy, transfer::copy(&map, &work)?)),
             Mode::Clone => Ok(said(Mode::Clone, transfer::clone(&map, &work)?)),
@@ -53,10 +58,11 @@ impl Step for TransferFiles {
         }
     }
 
-    /// Copies go, to be made again from what old has by then; links are mended by the next
-    /// cutover and removed with new.
+    /// First copies and links are mended by the next cutover and removed with new. Copies of which
+    /// nothing was written down go, to be made again from what old has by then.
     fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
         match cx.plan.mode {
+            Mode::Copy if cx.discarding || first_copies::are_kept(cx)? => Ok(()),
             Mode::Link => Ok(()),
             _ if cx.discarding => Ok(()),
             Mode::Copy | Mode::Clone | Mode::CopyFileRange | Mode::Auto => {
@@ -70,4 +76,17 @@ impl Step for TransferFiles {
 fn said(mode: Mode, moved: Moved) -> String {
     let (files, bytes) = (counted(moved.files, "file"), size(moved.bytes));
     format!("{files}, {bytes} {}", mode.done())
+}
+
+fn told(done: &Passed) -> String {
+    let kept = counted(done.kept, "file");
+    match done.files {
+        0 => format!("{kept} copied before, nothing else changed since"),
+        some => format!(
+            "{kept} copied before and unchanged, {} read again, {} of {} written",
+            count(some),
+            size(done.written),
+            size(done.read)
+        ),
+    }
 }

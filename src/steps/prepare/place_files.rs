@@ -1,12 +1,12 @@
-//! New's empty files make room, and in link mode old's take their place.
+//! New's empty files make room; by link old's take their place, by copy first copies of them.
 
 use serde_json::Value;
 
 use crate::disk;
 use crate::error::{Code, Error, Result};
-use crate::pg::amount::counted;
+use crate::pg::amount::{counted, size};
 use crate::plan::Mode;
-use crate::steps::{Context, Phase, Step};
+use crate::steps::{Context, Phase, Step, first_copies};
 use crate::transfer;
 
 const NAME: &str = "place-files";
@@ -26,6 +26,7 @@ impl Step for PlaceFiles {
     /// when the files that are not needed are gone.
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
         let map = cx.file_map()?;
+        first_copies::forget(cx)?;
         let work = cx.work(NAME);
         transfer::remove(&map, &work)?;
         disk::sync_filesystem(&cx.plan.new.data_dir)?;
@@ -33,7 +34,14 @@ impl Step for PlaceFiles {
             disk::sync_filesystem(&place.location)?;
         }
         match cx.plan.mode {
-            Mode::Copy => Ok("made room; the cutover copies".to_owned()),
+            Mode::Copy if cx.straight_on && cx.old_is_serving()?.is_none() => {
+                Ok("made room; the cutover copies".to_owned())
+            }
+            Mode::Copy => {
+                let (all, _) = first_copies::beside(cx, NAME)?;
+                let (files, bytes) = (counted(all.files, "file"), size(all.written));
+                Ok(format!("{files}, {bytes} copied"))
+            }
             Mode::Clone | Mode::CopyFileRange | Mode::Auto => Ok(format!(
                 "made room; the files are {} in the cutover",
                 cx.plan.mode.done()
@@ -56,6 +64,7 @@ impl Step for PlaceFiles {
         let there = base
             .try_exists()
             .map_err(|e| Error::io(Code::DiskOperation, "look at", &base, &e))?;
+        first_copies::forget(cx)?;
         if there {
             let map = cx.places_in_new()?;
             transfer::remove(&map, &cx.work(NAME))?;

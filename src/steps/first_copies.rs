@@ -1,0 +1,45 @@
+//! First copies, as steps of both phases make and mend them.
+
+use super::Context;
+use crate::error::Result;
+use crate::transfer::first_copies::{self, Ledger, Passed};
+
+/// Copies beside a server that may be writing; gives what was done, and what the last pass had
+/// to do.
+pub(super) fn beside(cx: &mut Context<'_>, step: &'static str) -> Result<(Passed, Passed)> {
+    with_ledger(cx, |cx, ledger| {
+        first_copies::beside(&*cx.file_map()?, &cx.work(step), ledger)
+    })
+}
+
+/// Makes the copies what the files of old are, which is down.
+pub(super) fn at_rest(cx: &mut Context<'_>, step: &'static str) -> Result<Passed> {
+    with_ledger(cx, |cx, ledger| {
+        first_copies::at_rest(&*cx.file_map()?, &cx.work(step), ledger)
+    })
+}
+
+/// Whether copies were made before.
+pub(super) fn are_kept(cx: &Context<'_>) -> Result<bool> {
+    Ok(cx.copies.is_some() || Ledger::exists(&cx.state)?)
+}
+
+/// From now on copies that are there are nobody's.
+pub(super) fn forget(cx: &mut Context<'_>) -> Result<()> {
+    cx.copies = None;
+    Ledger::forget(&cx.state)
+}
+
+/// After a failure the ledger is read anew: nobody knows what is in it.
+fn with_ledger<T>(
+    cx: &mut Context<'_>,
+    work: impl FnOnce(&Context<'_>, &mut Ledger) -> Result<T>,
+) -> Result<T> {
+    let mut ledger = match cx.copies.take() {
+        Some(ledger) => ledger,
+        None => Ledger::open(&cx.state)?,
+    };
+    let done = work(cx, &mut ledger)?;
+    cx.copies = Some(ledger);
+    Ok(done)
+}

@@ -1,0 +1,82 @@
+//! Copies made while the old server still writes, and what is left to do when it has stopped.
+//!
+//! A first copy is believed in nothing. A page may have been copied while it was written, a file
+//! may since have grown, shrunk, gone, or come back under its number. So a ledger in the state
+//! directory holds for each copy what the file of old was before it was read, what the copy
+//! was when it was finished, and a digest of every range of it, which is one of the bytes that
+//! were written, whatever old's are. When old has stopped:
+//!
+//! - A copy that is not the file it was when it was finished is made anew. So is every copy after
+//!   the machine was booted: contents may have got to the disk and the times that tell of them
+//!   not.
+//! - A file of old is left unread where inode, length and times are what they were before it was
+//!   read, and where those times were old enough then to tell of every later write.
+//! - Every other file is read whole, and of the copy those ranges are written whose digests are
+//!   others.
+//!
+//! Nothing depends on the ledger being on the disk: within one boot of the machine everybody sees
+//! what was written to it, and whatever a killed run did to a copy has changed its times.
+//!
+//! Copies are the one kind of file that is written in place: they have no second name, and nobody
+//! else's.
+
+mod copy;
+mod digest;
+mod ledger;
+mod line;
+mod pass;
+
+use std::time::{Duration, Instant};
+
+pub use ledger::{LEDGER, Ledger};
+pub use pass::Passed;
+
+use super::Work;
+use super::listing::Old;
+use crate::disk::MARGIN;
+use crate::error::Result;
+use crate::plan::FileMap;
+use crate::work::Cancel;
+
+/// What is quickly read after the stop, so that no further pass is worth its while.
+const LITTLE: u64 = 64 << 20;
+
+/// A busy server makes every pass read nearly everything.
+const PASSES: u32 = 4;
+
+/// Copies beside a server that writes, pass after pass, until one has found little to read or no
+/// less than the one before it.
+///
+/// What is not there any more is left out. Gives what the passes did together, and what the last
+/// one had to read.
+pub fn beside(map: &FileMap, work: &Work<'_>, ledger: &mut Ledger) -> Result<(Passed, Passed)> {
+    let mut sum = Passed::default();
+    let mut last: Option<Passed> = None;
+    for _ in 0..PASSES {
+        let passed = pass::pass(map, work, ledger, Old::InUse, last.is_none())?;
+        sum.add(&passed);
+        let before = last.replace(passed).map_or(u64::MAX, |last| last.read);
+        if passed.read <= LITTLE || passed.read > before / 2 {
+            break;
+        }
+    }
+    Ok((sum, last.unwrap_or_default()))
+}
+
+/// Makes every copy what the files of a stopped cluster are, and waits until they are on disk.
+pub fn at_rest(map: &FileMap, work: &Work<'_>, ledger: &mut Ledger) -> Result<Passed> {
+    pass::pass(map, work, ledger, Old::AtRest, false)
+}
+
+/// Waits as long as files that were just written would have to be read once more for that.
+fn wait_until_told(cancel: &Cancel) -> Result<()> {
+    let until = Instant::now() + Duration::from_nanos(MARGIN.unsigned_abs() + 100_000_000);
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        cancel.check()?;
+        std::thread::sleep(left.min(Duration::from_millis(50)));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

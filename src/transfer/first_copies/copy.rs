@@ -1,0 +1,172 @@
+//! One copy, made or mended.
+
+use super::digest::{RANGE, Secret};
+use super::ledger::{Entry, Known};
+use crate::disk::{AreaDir, MARGIN, OldDir, OldFile, Replica};
+use crate::error::Result;
+use crate::pg::RelFile;
+
+/// How much is read at a time.
+const CHUNK: usize = 32 * RANGE;
+
+/// What nothing but zeroes looks like.
+static ZEROES: [u8; RANGE] = [0; RANGE];
+
+/// The file that is to be copied.
+pub(super) struct Source<'a> {
+    pub old: &'a OldDir,
+    pub new: &'a AreaDir,
+    pub folder: u32,
+    /// What it is called in old, and in new.
+    pub names: (RelFile, RelFile),
+    /// The copy there is, if it still is what it was, with its digests.
+    pub known: Option<(Known, Vec<u128>)>,
+}
+
+/// What became of a copy.
+pub(super) struct Made {
+    pub entry: Entry,
+    pub read: u64,
+    pub written: u64,
+    /// Whether the file was changed, and is not on the disk yet.
+    pub dirty: bool,
+}
+
+/// Makes the copy what the file is, range by range; nothing where old has no such file any more.
+///
+/// Before each chunk that is read `go_on` is asked, with the length of the one before it.
+pub(super) fn copy(
+    source: &Source<'_>,
+    secret: &Secret,
+    go_on: &dyn Fn(u64) -> Result<()>,
+) -> Result<Option<Made>> {
+    let (of_old, of_new) = (source.names.0.file_name(), source.names.1.file_name());
+    let Some(from) = source.old.open_file(&of_old)? else {
+        return Ok(None);
+    };
+    let mut copying = match open(source, &from)? {
+        Some((to, known, digests)) => Copying {
+            before: digests,
+            before_len: known.copy.len,
+            ..Copying::make(to)
+        },
+        None => {
+            source.new.unlink(&of_new)?;
+            Copying::make(source.new.new_replica(&of_new, from.mode)?)
+        }
+    };
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let filled = from.read_at(&mut chunk, copying.read)?;
+        copying.take(&from, &chunk[..filled], secret)?;
+        go_on(filled as u64)?;
+        if filled < chunk.len() {
+            break;
+        }
+    }
+    copying.end(source, &from).map(Some)
+}
+
+/// A copy that is there, what is known of it, and its digests.
+type Mending<'a> = (Replica, &'a Known, &'a [u128]);
+
+/// A file of old that has become the copy itself is never written to.
+fn open<'a>(source: &'a Source<'_>, from: &OldFile) -> Result<Option<Mending<'a>>> {
+    let Some((known, digests)) = &source.known else {
+        return Ok(None);
+    };
+    if from.stamp.same_file(&known.copy) {
+        return Ok(None);
+    }
+    let name = source.names.1.file_name();
+    let to = source.new.open_replica(name, &known.copy)?;
+    Ok(to.map(|to| (to, known, digests.as_slice())))
+}
+
+struct Copying<'a> {
+    to: Replica,
+    /// Of what the copy held before.
+    before: &'a [u128],
+    /// Its length then; behind it there is nothing but a hole.
+    before_len: u64,
+    digests: Vec<u128>,
+    read: u64,
+    written: u64,
+    /// How far the copy reaches by what was written to it.
+    reaches: u64,
+}
+
+impl Copying<'_> {
+    fn make(to: Replica) -> Self {
+        Self {
+            to,
+            before: &[],
+            before_len: 0,
+            digests: Vec::new(),
+            read: 0,
+            written: 0,
+            reaches: 0,
+        }
+    }
+
+    /// Takes the next chunk; ranges that differ and follow one another are written at once.
+    fn take(&mut self, from: &OldFile, chunk: &[u8], secret: &Secret) -> Result<()> {
+        let begin = self.read;
+        let mut run = 0..0;
+        for (number, range) in chunk.chunks(RANGE).enumerate() {
+            let at = number * RANGE;
+            let digest = secret.digest(range);
+            let known = self.before.get(self.digests.len());
+            let wanted = match known {
+                Some(before) => *before != digest,
+                None => !is_hole(from, range, begin + at as u64),
+            };
+            self.digests.push(digest);
+            if wanted && run.end == at {
+                run.end = at + range.len();
+            } else if wanted {
+                self.put(chunk, run, begin)?;
+                run = at..at + range.len();
+            }
+        }
+        self.put(chunk, run, begin)?;
+        self.read += chunk.len() as u64;
+        Ok(())
+    }
+
+    fn put(&mut self, chunk: &[u8], run: std::ops::Range<usize>, begin: u64) -> Result<()> {
+        if run.is_empty() {
+            return Ok(());
+        }
+        let at = begin + run.start as u64;
+        self.reaches = self.reaches.max(begin + run.end as u64);
+        self.written += run.len() as u64;
+        self.to.write_at(&chunk[run], at)
+    }
+
+    fn end(mut self, source: &Source<'_>, from: &OldFile) -> Result<Made> {
+        if self.reaches.max(self.before_len) != self.read {
+            self.to.set_len(self.read)?;
+        }
+        let modified = from.stamp.modified.min(from.seen.saturating_sub(MARGIN));
+        let copy = self.to.stamp(modified)?;
+        Ok(Made {
+            read: self.read,
+            written: self.written,
+            dirty: self.to.touched(),
+            entry: Entry {
+                folder: source.folder,
+                new: source.names.1,
+                seen: from.seen,
+                from: from.stamp,
+                copy,
+                digests: self.digests,
+            },
+        })
+    }
+}
+
+/// Zeroes are written where old has them on its disk: there they are room that was set aside.
+fn is_hole(from: &OldFile, range: &[u8], at: u64) -> bool {
+    *range == ZEROES[..range.len()] && from.is_hole(at, range.len() as u64)
+}
