@@ -12,6 +12,7 @@ mod log;
 mod migration;
 mod output;
 mod prepare;
+mod rate;
 mod rehearsal;
 mod resume;
 mod rollback;

@@ -124,6 +124,9 @@ pub struct Plan {
     pub jobs: usize,
     /// Whether what prepare starts has the least priority.
     pub nice: bool,
+    /// How many bytes of a running old cluster are read in a second at most, for first copies.
+    #[serde(default)]
+    pub max_rate: Option<u64>,
     /// Where private sockets are made; the temporary directory if not given.
     pub socket_dir: Option<PathBuf>,
     /// The state directory.

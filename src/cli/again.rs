@@ -17,6 +17,7 @@ use crate::error::{Code, Error, Exit, Remedy, Result};
 use crate::event::{EventKind, Level, Phase, Sink};
 use crate::journal::{Journal, Standing};
 use crate::pg::DataDir;
+use crate::pg::amount::size;
 use crate::plan::{Mode, Old, Plan};
 use crate::server::DEFAULT_PORT;
 use crate::steps::{Again, Context, OldAtHand, is_the_cluster_prepared, new_state};
@@ -217,6 +218,7 @@ fn clusters(plan: &Plan, skip: &[String]) -> Clusters {
         skip: skip.to_vec(),
         jobs: u16::try_from(plan.jobs).ok(),
         nice: plan.nice,
+        max_rate: plan.max_rate,
         socketdir: plan.socket_dir.clone(),
         old_options: Words::of(&plan.old.options),
         new_options: Words::of(&plan.new.options),
@@ -270,6 +272,12 @@ fn agree(given: &Clusters, plan: &Plan) -> Result<()> {
         "--nice",
         nice,
         if plan.nice { "given" } else { "not given" }.to_owned(),
+    );
+    let rate = |rate: Option<u64>| rate.map(size);
+    compare(
+        "--max-rate",
+        rate(given.max_rate),
+        rate(plan.max_rate).unwrap_or_else(|| "none".to_owned()),
     );
     let sockets = plan.socket_dir.as_deref().map_or_else(String::new, path);
     compare("--socketdir", given.socketdir.as_deref().map(path), sockets);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::rate;
 use crate::error::Exit;
 use crate::plan::Mode;
 use crate::server::DEFAULT_PORT;
@@ -163,6 +164,9 @@ pub struct Clusters {
     /// Prepare one thing at a time, with the least priority and with rests
     #[arg(long, help_heading = WORK)]
     pub nice: bool,
+    /// Read so much of a running old cluster in a second at most, by copy: 100MB
+    #[arg(long, value_name = "BYTES", value_parser = rate::parse, help_heading = WORK)]
+    pub max_rate: Option<u64>,
     /// Directory for private sockets [default: temporary directory]
     #[arg(short = 's', long, env = "PGSOCKETDIR", value_name = "DIR", help_heading = WORK)]
     pub socketdir: Option<PathBuf>,

@@ -171,6 +171,7 @@ fn decide(
         passages,
         jobs: survey::jobs(arguments),
         nice: arguments.nice,
+        max_rate: arguments.max_rate,
         socket_dir: arguments.socketdir.clone(),
         state_dir,
         install_user: snapshot.install_user.clone(),

@@ -87,6 +87,37 @@ impl OldFile {
         Ok(filled)
     }
 
+    /// The same beside a server that needs the memory: what was in memory before is somebody's
+    /// and stays there, what was not does not stay.
+    ///
+    /// So nothing may be read ahead, either.
+    pub fn read_aside(&self, buffer: &mut [u8], from: u64) -> Result<usize> {
+        let there = self.in_memory(buffer, from);
+        if there == buffer.len() {
+            return Ok(there);
+        }
+        let rest = self.read_at(&mut buffer[there..], from + there as u64)?;
+        forget(&self.file, from + there as u64, rest as u64);
+        Ok(there + rest)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn in_memory(&self, buffer: &mut [u8], from: u64) -> usize {
+        use rustix::io::{IoSliceMut, ReadWriteFlags, preadv2};
+        if from == 0 {
+            let whole = std::num::NonZeroU64::new(u64::MAX >> 1);
+            let _ = rustix::fs::fadvise(&self.file, 0, whole, rustix::fs::Advice::Random);
+        }
+        let mut buffers = [IoSliceMut::new(buffer)];
+        // What cannot be had without waiting, or not be asked for so, is read as ever.
+        preadv2(&self.file, &mut buffers, from, ReadWriteFlags::NOWAIT).unwrap_or(0)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn in_memory(&self, _buffer: &mut [u8], _from: u64) -> usize {
+        0
+    }
+
     /// Whether the file system keeps nothing for this part of it; where it cannot tell, no.
     pub fn is_hole(&self, from: u64, len: u64) -> bool {
         let Ok(at) = i64::try_from(from) else {
@@ -123,6 +154,16 @@ impl AreaDir {
             path,
             touched: true,
         })
+    }
+
+    /// Makes a file durable and lets its contents go from memory, where a server needs that.
+    pub fn sync_aside(&self, name: impl AsRef<OsStr>) -> Result<()> {
+        let name = plain(name.as_ref())?;
+        self.sync_file(name)?;
+        let path = self.path().join(name);
+        let (file, _) = open_regular(&self.dir, name, &path)?;
+        begin_writing(&file);
+        Ok(())
     }
 
     /// Opens a copy to be mended in place; nothing where it is another file than it was known to
@@ -194,6 +235,11 @@ impl Replica {
         Ok(Stamp::from_stat(&fstat(&self.file).map_err(failed)?))
     }
 
+    /// Lets the kernel begin to write what there is, and forget what is written.
+    pub fn begin_writing(&self) {
+        begin_writing(&self.file);
+    }
+
     /// Makes it durable.
     pub fn sync(&self) -> Result<()> {
         sync_file(&self.file, &self.path)?;
@@ -201,6 +247,18 @@ impl Replica {
         Ok(())
     }
 }
+
+/// Lets a part of a file go from memory; a wish.
+#[cfg(target_os = "linux")]
+fn forget(file: &File, from: u64, len: u64) {
+    use rustix::fs::{Advice, fadvise};
+    if let Some(len) = std::num::NonZeroU64::new(len) {
+        let _ = fadvise(file, from, Some(len), Advice::DontNeed);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn forget(_file: &File, _from: u64, _len: u64) {}
 
 /// Nanoseconds of a second.
 const SECOND: i64 = 1_000_000_000;
@@ -271,5 +329,40 @@ mod tests {
         assert!(!opened.is_hole((1 << 20) - 65536, 131_072));
         assert!(old.open_file("2").unwrap().is_none());
         assert!(old.open_file("..").is_err());
+    }
+
+    #[test]
+    fn only_what_was_in_memory_stays_there() {
+        let (dir, old, new) = pair();
+        let bytes: Vec<u8> = (0..4_u32 << 20).map(|n| (n / 4099) as u8).collect();
+        fs::write(dir.path().join("old/1"), &bytes).unwrap();
+        File::open(dir.path().join("old/1"))
+            .unwrap()
+            .sync_all()
+            .unwrap();
+        let file = old.open_file("1").unwrap().unwrap();
+        let mut buffer = vec![0; bytes.len()];
+        assert_eq!(file.read_aside(&mut buffer, 0).unwrap(), bytes.len());
+        assert!(buffer == bytes);
+        assert_eq!(file.in_memory(&mut buffer, 0), bytes.len());
+
+        forget(&file.file, 0, bytes.len() as u64);
+        if file.in_memory(&mut buffer, 0) > 0 {
+            // A file system that has nothing but memory.
+            return;
+        }
+        for at in (0..bytes.len()).step_by(1 << 20) {
+            let read = file.read_aside(&mut buffer[at..at + (1 << 20)], at as u64);
+            assert_eq!(read.unwrap(), 1 << 20);
+        }
+        assert!(buffer == bytes);
+        assert_eq!(file.in_memory(&mut buffer, 0), 0);
+
+        let mut copy = new.new_replica("2", 0o600).unwrap();
+        copy.write_at(&bytes, 0).unwrap();
+        new.sync_aside("2").unwrap();
+        let here = OldDir::open(new.path()).unwrap();
+        let copied = here.open_file("2").unwrap().unwrap();
+        assert_eq!(copied.in_memory(&mut buffer, 0), 0);
     }
 }

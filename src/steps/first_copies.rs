@@ -8,7 +8,8 @@ use crate::transfer::first_copies::{self, Ledger, Passed};
 /// to do.
 pub(super) fn beside(cx: &mut Context<'_>, step: &'static str) -> Result<(Passed, Passed)> {
     with_ledger(cx, |cx, ledger| {
-        first_copies::beside(&*cx.file_map()?, &cx.work(step), ledger)
+        let rate = cx.plan.max_rate;
+        first_copies::beside(&*cx.file_map()?, &cx.work(step), rate, ledger)
     })
 }
 

@@ -25,11 +25,14 @@ mod digest;
 mod ledger;
 mod line;
 mod pass;
+mod rate;
 
 use std::time::{Duration, Instant};
 
 pub use ledger::{LEDGER, Ledger};
 pub use pass::Passed;
+
+use rate::Rate;
 
 use super::Work;
 use super::listing::Old;
@@ -45,15 +48,21 @@ const LITTLE: u64 = 64 << 20;
 const PASSES: u32 = 4;
 
 /// Copies beside a server that writes, pass after pass, until one has found little to read or no
-/// less than the one before it.
+/// less than the one before it; all workers together read so many bytes in a second at most.
 ///
 /// What is not there any more is left out. Gives what the passes did together, and what the last
 /// one had to read.
-pub fn beside(map: &FileMap, work: &Work<'_>, ledger: &mut Ledger) -> Result<(Passed, Passed)> {
+pub fn beside(
+    map: &FileMap,
+    work: &Work<'_>,
+    max_rate: Option<u64>,
+    ledger: &mut Ledger,
+) -> Result<(Passed, Passed)> {
+    let rate = Rate::new(max_rate);
     let mut sum = Passed::default();
     let mut last: Option<Passed> = None;
     for _ in 0..PASSES {
-        let passed = pass::pass(map, work, ledger, Old::InUse, last.is_none())?;
+        let passed = pass::pass(map, work, &rate, ledger, (Old::InUse, last.is_none()))?;
         sum.add(&passed);
         let before = last.replace(passed).map_or(u64::MAX, |last| last.read);
         if passed.read <= LITTLE || passed.read > before / 2 {
@@ -65,7 +74,7 @@ pub fn beside(map: &FileMap, work: &Work<'_>, ledger: &mut Ledger) -> Result<(Pa
 
 /// Makes every copy what the files of a stopped cluster are, and waits until they are on disk.
 pub fn at_rest(map: &FileMap, work: &Work<'_>, ledger: &mut Ledger) -> Result<Passed> {
-    pass::pass(map, work, ledger, Old::AtRest, false)
+    pass::pass(map, work, &Rate::new(None), ledger, (Old::AtRest, false))
 }
 
 /// Waits as long as files that were just written would have to be read once more for that.

@@ -68,6 +68,7 @@ fn plan(dir: &Path, mode: Mode) -> Plan {
         passages: Vec::new(),
         jobs: 1,
         nice: false,
+        max_rate: None,
         socket_dir: None,
         state_dir: dir.join("state"),
         install_user: "postgres".into(),

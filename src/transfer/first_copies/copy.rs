@@ -9,6 +9,9 @@ use crate::pg::RelFile;
 /// How much is read at a time.
 const CHUNK: usize = 32 * RANGE;
 
+/// How much may wait to be written, of one file beside a server.
+const CLEARED: u64 = 16 << 20;
+
 /// What nothing but zeroes looks like.
 static ZEROES: [u8; RANGE] = [0; RANGE];
 
@@ -21,6 +24,8 @@ pub(super) struct Source<'a> {
     pub names: (RelFile, RelFile),
     /// The copy there is, if it still is what it was, with its digests.
     pub known: Option<(Known, Vec<u128>)>,
+    /// Whether others need the memory that files are read by and written through.
+    pub aside: bool,
 }
 
 /// What became of a copy.
@@ -57,8 +62,12 @@ pub(super) fn copy(
     };
     let mut chunk = vec![0; CHUNK];
     loop {
-        let filled = from.read_at(&mut chunk, copying.read)?;
+        let filled = match source.aside {
+            true => from.read_aside(&mut chunk, copying.read)?,
+            false => from.read_at(&mut chunk, copying.read)?,
+        };
         copying.take(&from, &chunk[..filled], secret)?;
+        copying.clear(source.aside);
         go_on(filled as u64)?;
         if filled < chunk.len() {
             break;
@@ -92,6 +101,8 @@ struct Copying<'a> {
     digests: Vec<u128>,
     read: u64,
     written: u64,
+    /// How much of that the kernel was asked to write.
+    cleared: u64,
     /// How far the copy reaches by what was written to it.
     reaches: u64,
 }
@@ -105,6 +116,7 @@ impl Copying<'_> {
             digests: Vec::new(),
             read: 0,
             written: 0,
+            cleared: 0,
             reaches: 0,
         }
     }
@@ -142,6 +154,15 @@ impl Copying<'_> {
         self.reaches = self.reaches.max(begin + run.end as u64);
         self.written += run.len() as u64;
         self.to.write_at(&chunk[run], at)
+    }
+
+    /// Lets go of what was written, from time to time, so that a large file does not fill the
+    /// memory.
+    fn clear(&mut self, aside: bool) {
+        if aside && self.written >= self.cleared + CLEARED {
+            self.cleared = self.written;
+            self.to.begin_writing();
+        }
     }
 
     fn end(mut self, source: &Source<'_>, from: &OldFile) -> Result<Made> {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::copy::{self, Made, Source};
 use super::digest::RANGE;
 use super::ledger::{Entry, Known, Ledger};
+use super::rate::Rate;
 use super::{LITTLE, wait_until_told};
 use crate::disk::{Era, Stamp, times_tell};
 use crate::error::{Code, Error, Result};
@@ -43,6 +44,33 @@ impl Passed {
     }
 }
 
+/// How the work goes on, for all workers together.
+struct Pace<'a> {
+    work: &'a Work<'a>,
+    old: Old,
+    rate: &'a Rate,
+    done: AtomicU64,
+    all: u64,
+}
+
+impl Pace<'_> {
+    /// Tells that so many bytes more were read, and waits as long as that is too many.
+    fn go_on(&self, bytes: u64) -> Result<()> {
+        let before = self.done.fetch_add(bytes, Ordering::SeqCst);
+        // A file that grows is longer than it was said to be.
+        let (before, now) = (before.min(self.all), (before + bytes).min(self.all));
+        if thousandths(now, self.all) != thousandths(before, self.all) {
+            self.work.progress("bytes", now, self.all);
+        }
+        self.rate.spend(bytes, self.work.cancel)
+    }
+}
+
+/// Nobody wants to be told of every chunk of a terabyte.
+fn thousandths(done: u64, all: u64) -> u64 {
+    u64::try_from(u128::from(done) * 1000 / u128::from(all.max(1))).unwrap_or(1000)
+}
+
 /// A folder, as it is listed.
 struct Place<'a> {
     folder: &'a Folder,
@@ -64,9 +92,9 @@ struct Task<'a> {
 pub(super) fn pass(
     map: &FileMap,
     work: &Work<'_>,
+    rate: &Rate,
     ledger: &mut Ledger,
-    old: Old,
-    patiently: bool,
+    (old, patiently): (Old, bool),
 ) -> Result<Passed> {
     let era = Era::now();
     ledger.begin(era.as_ref())?;
@@ -91,12 +119,18 @@ pub(super) fn pass(
         wait_until_told(work.cancel)?;
     }
     tasks.sort_by_key(|task| Reverse(task.len));
-    let done = AtomicU64::new(0);
+    let pace = Pace {
+        work,
+        old,
+        rate,
+        done: AtomicU64::new(0),
+        all,
+    };
     let mut rest = tasks.as_slice();
     while !rest.is_empty() {
         let (batch, others) = rest.split_at(batch(rest));
         rest = others;
-        passed_batch(batch, work, ledger, old, (&done, all), &mut passed)?;
+        copy_batch(batch, &pace, ledger, &mut passed)?;
     }
     for place in &places {
         // Also where nothing was left to do: who made the names may have been killed before this.
@@ -193,19 +227,18 @@ fn batch(tasks: &[Task<'_>]) -> usize {
 ///
 /// All are on their way before the first is waited for: a sync for each as it was written would
 /// commit the journal of the file system as often.
-fn passed_batch(
+fn copy_batch(
     tasks: &[Task<'_>],
-    work: &Work<'_>,
+    pace: &Pace<'_>,
     ledger: &mut Ledger,
-    old: Old,
-    (done, all): (&AtomicU64, u64),
     passed: &mut Passed,
 ) -> Result<()> {
+    let work = pace.work;
     let results: Mutex<Vec<(usize, Option<Made>)>> = Mutex::default();
     let numbered: Vec<(usize, &Task<'_>)> = tasks.iter().enumerate().collect();
     let known: &Ledger = ledger;
     each(work.jobs, &numbered, work.cancel, |(number, task)| {
-        let made = run(task, known, work, old, (done, all));
+        let made = run(task, known, pace);
         let made = made.map_err(|error| in_folder(error, task.place.folder))?;
         lock(&results).push((*number, made));
         Ok(())
@@ -217,11 +250,11 @@ fn passed_batch(
         let task = &tasks[*number];
         match made {
             Some(made) if made.dirty => {
-                let synced = task
-                    .place
-                    .pending
-                    .new
-                    .sync_file(task.wanted.new.file_name());
+                let (new, name) = (&task.place.pending.new, task.wanted.new.file_name());
+                let synced = match pace.old {
+                    Old::InUse => new.sync_aside(name),
+                    Old::AtRest => new.sync_file(name),
+                };
                 synced.map_err(|error| in_folder(error, task.place.folder))
             }
             _ => Ok(()),
@@ -245,13 +278,7 @@ fn passed_batch(
     ledger.add(&entries)
 }
 
-fn run(
-    task: &Task<'_>,
-    ledger: &Ledger,
-    work: &Work<'_>,
-    old: Old,
-    (done, all): (&AtomicU64, u64),
-) -> Result<Option<Made>> {
+fn run(task: &Task<'_>, ledger: &Ledger, pace: &Pace<'_>) -> Result<Option<Made>> {
     let pending = &task.place.pending;
     let known = task.known.and_then(|known| {
         let digests = ledger.digests(&known)?;
@@ -264,18 +291,11 @@ fn run(
         folder: task.place.id,
         names: (task.wanted.old, task.wanted.new),
         known,
+        aside: pace.old == Old::InUse,
     };
-    let made = copy::copy(&source, ledger.secret(), &|bytes| {
-        let before = done.fetch_add(bytes, Ordering::SeqCst);
-        // A file that grows is longer than it was said to be.
-        let (before, now) = (before.min(all), (before + bytes).min(all));
-        if now * 1000 / all.max(1) != before * 1000 / all.max(1) {
-            work.progress("bytes", now, all);
-        }
-        work.cancel.check()
-    })?;
+    let made = copy::copy(&source, ledger.secret(), &|bytes| pace.go_on(bytes))?;
     if made.is_none() {
-        vanished(task.place, task.wanted, old)?;
+        vanished(task.place, task.wanted, pace.old)?;
     }
     Ok(made)
 }

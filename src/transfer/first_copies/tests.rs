@@ -93,7 +93,9 @@ impl Dirs {
 
     fn beside(&self) -> Passed {
         let mut ledger = Ledger::open(&self.state).unwrap();
-        beside(&self.map, &self.work(), &mut ledger).unwrap().0
+        beside(&self.map, &self.work(), None, &mut ledger)
+            .unwrap()
+            .0
     }
 
     /// By another process than the one before; afterwards new is what old is.
@@ -199,7 +201,7 @@ fn a_write_within_the_granularity_of_the_times_is_found() {
     let dirs = Dirs::new();
     dirs.come_of_age();
     let mut ledger = Ledger::open(&dirs.state).unwrap();
-    beside(&dirs.map, &dirs.work(), &mut ledger).unwrap();
+    beside(&dirs.map, &dirs.work(), None, &mut ledger).unwrap();
     let id = ledger.folder(&dirs.map.folders[0]).unwrap();
     let era = Era::now().unwrap();
     let new = RelFile::parse("13").unwrap();
