@@ -48,6 +48,27 @@ fn checksums_are_those_of_postgresql() {
     }
 }
 
+/// `cargo test --release --lib -- --ignored --nocapture pages_in_a_second`
+#[test]
+#[ignore = "a measurement, to be read"]
+fn pages_in_a_second() {
+    let mut state = 1u32;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    });
+    let pages: Vec<u8> = noise.take(256 << 20).collect();
+    for _ in 0..3 {
+        let begun = std::time::Instant::now();
+        let pages = pages.chunks_exact(8192).zip(0u32..);
+        let sum = pages.fold(0u32, |sum, (page, block)| {
+            sum.wrapping_add(u32::from(checksum(page, block)))
+        });
+        let seconds = begun.elapsed().as_secs_f64();
+        println!("{:.2} GB/s ({sum})", f64::from(256 << 20) / seconds / 1e9);
+    }
+}
+
 #[test]
 fn the_stored_checksum_does_not_count() {
     let mut page = repeated(b"abc");
