@@ -3,6 +3,7 @@
 mod again;
 mod args;
 mod check;
+mod checksums;
 mod cutover;
 mod estimate;
 mod explain;

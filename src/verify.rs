@@ -4,8 +4,10 @@
 //! Tables are not read through a server: in link mode even reading would stamp old's pages.
 
 mod files;
+mod pages;
 mod quiet;
 mod wal;
 
 pub use files::{Compared, contents, mended, names_and_sizes};
+pub use pages::{CheckedPages, Fault, WrongPage, checked_pages};
 pub use quiet::{Since, Wal, since};

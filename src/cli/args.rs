@@ -80,8 +80,8 @@ pub enum Command {
     Finalize(Migration),
     /// Say where a migration stands and what may be done next
     Status(Migration),
-    /// Compare the files of new with those of old
-    Verify(Migration),
+    /// Compare the files of new with those of old; or check the pages of either
+    Verify(Verify),
     /// Explain an error code or a check
     Explain(Explain),
     /// Show the events of a migration again
@@ -363,6 +363,24 @@ pub struct Rollback {
     /// Give up rows written to the new cluster since it was started
     #[arg(long)]
     pub discard_new_writes: bool,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Clone, Args)]
+pub struct Verify {
+    /// Compute the checksum of every page of the clusters named, which must be stopped: of that of
+    /// -d, of that of -D, or of both. No migration is needed for it
+    #[arg(long)]
+    pub checksums: bool,
+    #[command(flatten)]
+    pub migration: Migration,
+    /// Old data directory, or its configuration directory: its pages are checked
+    #[arg(short = 'd', long, value_name = "DIR", requires = "checksums")]
+    pub old_datadir: Option<PathBuf>,
+    /// How many files to read at once [default: processors, at most 16]
+    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256),
+          requires = "checksums")]
+    pub jobs: Option<u16>,
 }
 
 /// Arguments of `explain`.

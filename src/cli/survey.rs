@@ -278,15 +278,18 @@ fn explained(
 
 /// How many things are done at once.
 pub fn jobs(arguments: &Clusters) -> usize {
-    let processors = || {
-        if arguments.nice {
-            return 1;
-        }
-        std::thread::available_parallelism()
-            .map_or(1, usize::from)
-            .min(16)
+    let usual = || match arguments.nice {
+        true => 1,
+        false => usual_jobs(),
     };
-    arguments.jobs.map_or_else(processors, usize::from)
+    arguments.jobs.map_or_else(usual, usize::from)
+}
+
+/// The same where nobody has said it.
+pub fn usual_jobs() -> usize {
+    std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(16)
 }
 
 /// The same with the server's log in a place that goes with the run, and so is not named.

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use super::args::{Global, Migration};
-use super::migration;
+use super::args::{Global, Verify};
 use super::run::Run;
+use super::{checksums, migration};
 use crate::engine::{Engine, Outcome};
 use crate::error::{Code, Error, Exit, Remedy, Result};
 use crate::event::{EventKind, Sink};
@@ -20,14 +20,23 @@ const NAMED: usize = 20;
 /// The name of what it does, in the place of a step.
 const STEP: &str = "compare-files";
 
-pub fn run(global: &Global, arguments: &Migration) -> Exit {
-    migration::with_engine(global, arguments, "verify", &[], |engine, plan, run| {
-        let standing = engine.state().standing();
-        match comparable(engine, plan).and_then(|()| compare(engine, plan, run)) {
-            Err(error) => Outcome::unchanged(error, Some(standing)),
-            Ok(()) => Outcome::done(standing),
-        }
-    })
+pub fn run(global: &Global, arguments: &Verify) -> Exit {
+    if arguments.checksums {
+        return checksums::run(global, arguments);
+    }
+    migration::with_engine(
+        global,
+        &arguments.migration,
+        "verify",
+        &[],
+        |engine, plan, run| {
+            let standing = engine.state().standing();
+            match comparable(engine, plan).and_then(|()| compare(engine, plan, run)) {
+                Err(error) => Outcome::unchanged(error, Some(standing)),
+                Ok(()) => Outcome::done(standing),
+            }
+        },
+    )
 }
 
 /// An error where there are no two sets of files that should be equal.
