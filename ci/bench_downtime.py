@@ -120,13 +120,13 @@ def settings(bench, data):
                    f"hba_file = '{bench.hba}'\n")
 
 
-def pg_upgrade(bench, old, new, version, directory):
+def pg_upgrade(bench, old, new, version, directory, mode=None):
     """Stops old, upgrades, starts new; the new cluster was made before."""
     log = directory / "log"
     bench.run(bench.initdb_words(new.bindir, new.data), log)
     settings(bench, new.data)
     words = [new.bindir / "pg_upgrade", "-U", "postgres", "-b", old.bindir, "-B", new.bindir,
-             "-d", old.data, "-D", new.data, f"--{PEER_MODE[version]}", "-j", CPUS,
+             "-d", old.data, "-D", new.data, f"--{mode or PEER_MODE[version]}", "-j", CPUS,
              "-s", directory]
     if version == "18" and bench.options.no_statistics:
         words.append("--no-statistics")
