@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use downtime::{DiskSpeed, Downtime, Load, Place, ServerSpeed, downtime};
+pub use downtime::{DiskSpeed, Downtime, Load, Place, ServerSpeed, downtime, usually_read_again};
 pub use filemap::{FileMap, Folder, Pair, Places};
 pub use horizons::Horizons;
 pub use mode::Mode;

@@ -17,11 +17,17 @@ use crate::engine::Engine;
 use crate::error::{Error, Family, Result};
 use crate::event::{DowntimePart, EventKind, Level, Sink};
 use crate::pg::DataDir;
-use crate::plan::{DiskSpeed, Inventory, Load, Mode, Place, Plan, ServerSpeed, downtime};
+use crate::pg::amount::size;
+use crate::plan::{
+    DiskSpeed, Inventory, Load, Mode, Place, Plan, ServerSpeed, downtime, usually_read_again,
+};
 use crate::survey::{self, Surveyed};
 
 /// What was measured, in the state directory.
 const MACHINE: &str = "machine.json";
+
+/// What takes less than a moment to read changes no decision.
+const WORTH_SAYING: u64 = 64 << 20;
 
 /// How much is done for an estimate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,11 +86,14 @@ pub fn of_check(
     machine.tell_assumed(run);
     for mode in modes_to_tell(surveyed, asked) {
         let places = machine.places(&surveyed.inventory, &modes_of_places(surveyed, mode));
+        let first_copies = mode == Mode::Copy && surveyed.serving.is_some();
+        let read_again = first_copies.then(|| usually_read_again(&places));
         tell(
             run,
             &Load {
                 mode,
                 serving: surveyed.serving.is_some(),
+                read_again,
                 databases: snapshot.databases.len() as u64,
                 relations: relations(snapshot),
                 places: &places,
@@ -124,6 +133,10 @@ pub fn of_prepared(engine: &mut Engine<'_>, plan: &Plan, run: &Run, basis: Basis
             machine
         }
     };
+    // What came between its last looks comes again between the last one and the stop.
+    let read_again = context
+        .read_for_copies()
+        .map(|read| if serving.is_some() { read } else { 0 });
     if let Some(start) = context.new_started_in {
         machine.server.start = start;
     }
@@ -137,6 +150,7 @@ pub fn of_prepared(engine: &mut Engine<'_>, plan: &Plan, run: &Run, basis: Basis
         &Load {
             mode: plan.mode,
             serving: serving.is_some(),
+            read_again,
             databases: snapshot.databases.len() as u64,
             relations: relations(&snapshot),
             places: &places,
@@ -221,6 +235,16 @@ fn tell(run: &Run, load: &Load<'_>, assumed: &[String]) {
             .collect(),
         assumed: assumed.to_vec(),
     });
+    if let Some(bytes) = load.read_again.filter(|bytes| *bytes >= WORTH_SAYING) {
+        run.stream.emit(EventKind::Message {
+            level: Level::Note,
+            text: format!(
+                "by copy, {} are taken to be read again after the stop: files that are written to \
+                 at the last moment; the rest is copied while old serves",
+                size(bytes)
+            ),
+        });
+    }
 }
 
 impl Machine {

@@ -31,6 +31,19 @@ pub(super) fn forget(cx: &mut Context<'_>) -> Result<()> {
     Ledger::forget(&cx.state)
 }
 
+impl Context<'_> {
+    /// Where copies were made before: how many bytes the last look at all files had to read.
+    pub fn read_for_copies(&mut self) -> Option<u64> {
+        if !are_kept(self).ok()? {
+            return None;
+        }
+        let read = with_ledger(self, |_, ledger| {
+            Ok(ledger.last().map_or(0, |last| last.read))
+        });
+        read.ok()
+    }
+}
+
 /// After a failure the ledger is read anew: nobody knows what is in it.
 fn with_ledger<T>(
     cx: &mut Context<'_>,
