@@ -247,3 +247,48 @@ fn chosen(case: &Case, log: &Path, command: &str, wanted: fn(&str) -> bool) -> V
 fn given(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |number| number.parse().unwrap())
 }
+
+/// A disk that is full or broken in the middle: nothing is lost, and nobody is kept waiting.
+#[test]
+fn errors_of_the_disk_in_the_middle_of_copies() {
+    as_server_user("errors_of_the_disk_in_the_middle_of_copies", || {
+        const NO_SPACE: i32 = 28;
+        const BROKEN: i32 = 5;
+        let case = Case::new("copy");
+        let failing = |mut command: Command, act: &str, number: u32, errno: i32| {
+            command.env("PGM_FAULT_ERROR", format!("{act}:{number}:{errno}"));
+            finish(command)
+        };
+        for (act, errno, code) in [
+            ("disk.replica.write", NO_SPACE, "PGM-1401"),
+            ("disk.replica.write", BROKEN, "PGM-5003"),
+            ("disk.replica.read", BROKEN, "PGM-5003"),
+            ("disk.replica.sync", BROKEN, "PGM-5003"),
+        ] {
+            let prepare = case.trip.first_command(&["prepare"]);
+            let ran = failing(prepare, act, 9, errno);
+            ran.refused(5, code, &["everything was undone"]);
+            case.demand_untouched(act);
+        }
+        let use_old = |how: &str| {
+            let server = case.stock.cluster.start();
+            server.sql("app", how);
+            server.stop();
+        };
+        use_old("CREATE TABLE used (id int PRIMARY KEY, note text)");
+        case.trip.prepare();
+        for (act, number, errno, code) in [
+            ("disk.replica.write", 2, NO_SPACE, "PGM-1401"),
+            ("disk.replica.read", 3, BROKEN, "PGM-5003"),
+            ("disk.replica.write", 1, BROKEN, "PGM-5003"),
+        ] {
+            use_old(USED);
+            let ran = failing(case.trip.command(&["cutover"]), act, number, errno);
+            ran.refused(5, code, &["waits for the cutover"]);
+            let started = case.trip.old_starts();
+            assert!(started.status.success(), "{started:?}");
+        }
+        case.trip.cutover();
+        case.trip.run(&["verify"]).demand(0);
+    });
+}

@@ -72,12 +72,11 @@ impl OldFile {
     /// Reads from a position on until the buffer is full or the file ends; gives how much there
     /// was.
     pub fn read_at(&self, buffer: &mut [u8], from: u64) -> Result<usize> {
+        fault::error("disk.replica.read").map_err(|e| read_failure("read", &self.path, e))?;
         let mut filled = 0;
         while filled < buffer.len() {
-            match self
-                .file
-                .read_at(&mut buffer[filled..], from + filled as u64)
-            {
+            let at = from + filled as u64;
+            match self.file.read_at(&mut buffer[filled..], at) {
                 Ok(0) => break,
                 Ok(bytes) => filled += bytes,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
@@ -92,6 +91,7 @@ impl OldFile {
     ///
     /// So nothing may be read ahead, either.
     pub fn read_aside(&self, buffer: &mut [u8], from: u64) -> Result<usize> {
+        fault::error("disk.replica.read").map_err(|e| read_failure("read", &self.path, e))?;
         let there = self.in_memory(buffer, from);
         if there == buffer.len() {
             return Ok(there);
@@ -159,6 +159,8 @@ impl AreaDir {
     /// Makes a file durable and lets its contents go from memory, where a server needs that.
     pub fn sync_aside(&self, name: impl AsRef<OsStr>) -> Result<()> {
         let name = plain(name.as_ref())?;
+        fault::error("disk.replica.sync")
+            .map_err(|e| failure("make durable", &self.path().join(name), e))?;
         self.sync_file(name)?;
         let path = self.path().join(name);
         let (file, _) = open_regular(&self.dir, name, &path)?;
@@ -195,8 +197,8 @@ impl Replica {
     /// what it was.
     pub fn write_at(&mut self, bytes: &[u8], at: u64) -> Result<()> {
         self.touch("disk.replica.write");
-        self.file
-            .write_all_at(bytes, at)
+        fault::error("disk.replica.write")
+            .and_then(|()| self.file.write_all_at(bytes, at))
             .map_err(|e| failure("write", &self.path, e))
     }
 
