@@ -10,6 +10,7 @@
 //! separated by spaces, with white space and backslashes in a path as octal escapes.
 
 mod act;
+mod ahead;
 mod appender;
 mod area;
 mod clone;
@@ -31,6 +32,7 @@ mod temporary;
 mod trial;
 mod write;
 
+pub use ahead::ReadAhead;
 pub use appender::Appender;
 pub use area::Area;
 pub use dir::{AreaDir, OldDir};

@@ -5,6 +5,7 @@
 //! It does not stop at the first problem: an operator who has to mend five things is told all
 //! five at once.
 
+mod ahead;
 mod fresh;
 mod inventory;
 mod new;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::Uid;
 
+pub use ahead::read_ahead;
 pub use inventory::relation_files;
 pub use old::not_shut_down;
 pub use passages::{Passage, decided, mode_of_place};

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use super::args::{Clusters, Global};
 use super::run::Run;
-use crate::disk::Lock;
+use crate::disk::{Lock, ReadAhead};
 use crate::error::{Code, Error, Remedy, Result};
 use crate::event::{Advice, EventKind, Found, Severity, Sink};
 use crate::pg::DataDir;
 use crate::server::{privileges, stop_leftover};
-use crate::survey::{Request, Sight, Surveyed, survey as look};
+use crate::survey::{Request, Sight, Surveyed, read_ahead, survey as look};
 
 /// How long a private server that was left behind may take to stop.
 const LEFTOVER_LIMIT: std::time::Duration = std::time::Duration::from_secs(600);
@@ -22,6 +22,8 @@ pub struct Looked {
     pub lock: Lock,
     /// What stands in the way of an upgrade, and has been told; only `check` goes on with it.
     pub problems: Vec<Error>,
+    /// Old's catalogs on their way into memory, where no server has them there.
+    pub ahead: Option<ReadAhead>,
 }
 
 /// Becomes the owner of old, locks it, and looks at both sides from outside.
@@ -30,12 +32,13 @@ pub struct Looked {
 ///
 /// What is wrong with them, after all of it has been told.
 pub fn survey(run: &Run, global: &Global, arguments: &Clusters) -> Result<Looked> {
-    let (sight, lock) = own_and_look(run, global, arguments)?;
+    let (sight, lock, ahead) = own_and_look(run, global, arguments)?;
     let surveyed = sight.sound();
     Ok(Looked {
         surveyed: surveyed.map_err(|problems| one_error(run, problems))?,
         lock,
         problems: Vec::new(),
+        ahead,
     })
 }
 
@@ -45,7 +48,7 @@ pub fn survey(run: &Run, global: &Global, arguments: &Clusters) -> Result<Looked
 ///
 /// As for [`survey`], but only where nothing can be asked.
 pub fn survey_to_ask(run: &Run, global: &Global, arguments: &Clusters) -> Result<Looked> {
-    let (sight, lock) = own_and_look(run, global, arguments)?;
+    let (sight, lock, ahead) = own_and_look(run, global, arguments)?;
     let problems = sight.problems;
     let Some(surveyed) = sight.surveyed else {
         return Err(one_error(run, problems));
@@ -55,10 +58,15 @@ pub fn survey_to_ask(run: &Run, global: &Global, arguments: &Clusters) -> Result
         surveyed,
         lock,
         problems,
+        ahead,
     })
 }
 
-fn own_and_look(run: &Run, global: &Global, arguments: &Clusters) -> Result<(Sight, Lock)> {
+fn own_and_look(
+    run: &Run,
+    global: &Global,
+    arguments: &Clusters,
+) -> Result<(Sight, Lock, Option<ReadAhead>)> {
     let request = request(global, arguments);
     let old = DataDir::resolve(&request.old_datadir).map_err(|error| {
         // That it is closed says less than whose it is.
@@ -73,7 +81,9 @@ fn own_and_look(run: &Run, global: &Global, arguments: &Clusters) -> Result<(Sig
     privileges::become_owner(&old.path)?;
     let lock = Lock::on_directory(&old.path)?;
     stop_leftover(&old, LEFTOVER_LIMIT)?;
-    Ok((look(&request), lock))
+    let served = old.path.join("postmaster.pid").exists();
+    let ahead = (!served).then(|| read_ahead(&old));
+    Ok((look(&request), lock, ahead))
 }
 
 /// The same where new has been prepared and old is locked: only old and the installations are
@@ -90,6 +100,7 @@ pub fn survey_again(run: &Run, arguments: &Clusters, lock: Lock) -> Result<Looke
         surveyed: surveyed.map_err(|problems| one_error(run, problems))?,
         lock,
         problems: Vec::new(),
+        ahead: None,
     })
 }
 

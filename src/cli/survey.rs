@@ -70,6 +70,7 @@ fn examine(
         surveyed,
         lock,
         problems: told,
+        ahead,
     } = looked;
     let locks = locks_per_transaction(surveyed.relation_files);
     let private = match surveyed.serving {
@@ -111,6 +112,7 @@ fn examine(
     };
     let (portrait, asked) = read_and_ask(old, jobs(arguments), &run.cancel, purpose, &checks)
         .map_err(|error| explained(run, error, told.len(), |told| ask(None, None, told)))?;
+    drop(ahead);
     let Portrait { snapshot, sketch } = portrait;
     introduce(run, &surveyed, &snapshot);
     tell_passages(run, &surveyed, arguments.mode.given(), purpose);
