@@ -29,6 +29,11 @@ pub struct Check {
     pub why: String,
     /// What to do about a finding.
     pub remedy: RemedySpec,
+    /// SQL that must be true of a database for the question to find anything there.
+    ///
+    /// Planning a long query takes as long as running it, and most databases have nothing that it
+    /// is about.
+    pub only_where: Option<String>,
     /// How findings are found.
     pub question: Question,
     /// SQL for a throw-away cluster of the new version: what works there is not a finding.
@@ -151,6 +156,9 @@ impl Check {
                     text.to_string().trim()
                 )
             });
+        let first = self.only_where.as_ref().map_or_else(String::new, |only| {
+            format!("\n\nasked only where this is true:\n{}", only.trim())
+        });
         let tried = self.trial.as_ref().map_or_else(String::new, |trial| {
             format!(
                 "\n\ntried in a throw-away new cluster:\n{}",
@@ -158,7 +166,7 @@ impl Check {
             )
         });
         format!(
-            "{} ({})\nold: {}; new: {}\n\n{}\n\nasked:\n{asked}{tried}\n\n{remedy}:\n{}{otherwise}\n",
+            "{} ({})\nold: {}; new: {}\n\n{}\n\nasked:\n{asked}{first}{tried}\n\n{remedy}:\n{}{otherwise}\n",
             self.id,
             self.severity,
             self.applies.old,
@@ -181,6 +189,9 @@ impl Check {
         let implied: Vec<&str> = by_scope.into_iter().chain(by_trial).collect();
         if let Some(column) = raw.iter().find(|column| !self.columns.contains(column)) {
             return Some(format!("raw names {column}, which is not a column"));
+        }
+        if self.only_where.is_some() && self.scope != Scope::EachDatabase {
+            return Some("only_where is asked of each database".to_owned());
         }
         if matches!(self.question, Question::Probe(_)) != (self.scope == Scope::Host) {
             return Some("a probe, and nothing else, asks the host".to_owned());

@@ -62,6 +62,8 @@ struct File {
     raw: Vec<String>,
     finding: String,
     why: String,
+    /// What must hold for the question to find anything.
+    only_where: Option<String>,
     query: Option<String>,
     /// A query for the OIDs of types no table may store.
     stored_type: Option<String>,
@@ -151,6 +153,7 @@ impl File {
                 otherwise: otherwise.transpose()?,
                 destructive: self.remedy.destructive,
             },
+            only_where: self.only_where,
             question,
             trial: self.trial.as_deref().map(Template::parse).transpose()?,
             examples: self.examples,
