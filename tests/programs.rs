@@ -87,6 +87,7 @@ fn restored(old_cluster: &Cluster, names: &[&str], version: u16) {
             snapshot: None,
             lock_wait_timeout: Some(Duration::from_secs(5)),
             statistics: PgDump::knows_statistics(MajorVersion(version)),
+            labels: true,
             password: false,
             sync: false,
         }
@@ -136,6 +137,7 @@ fn a_failing_program_says_what_it_said() {
             snapshot: None,
             lock_wait_timeout: None,
             statistics: false,
+            labels: true,
             password: false,
             sync: false,
         }

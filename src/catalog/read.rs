@@ -141,6 +141,7 @@ fn read_database_row(fields: &mut Fields) -> Result<Database> {
         large_objects: 0,
         large_objects_digest: String::new(),
         extensions: Vec::new(),
+        labelled: true,
     })
 }
 
@@ -162,11 +163,16 @@ pub fn read_contents(
         large_objects,
         large_objects_digest,
         extensions: source.all(EXTENSIONS, |fields| fields.text())?,
+        labelled: source.one(LABELLED, |fields| fields.truth())?,
         ..database.clone()
     })
 }
 
 const EXTENSIONS: &str = "SELECT extname FROM pg_catalog.pg_extension ORDER BY extname";
+
+const LABELLED: &str = "
+    SELECT EXISTS (SELECT FROM pg_catalog.pg_seclabel)
+        OR EXISTS (SELECT FROM pg_catalog.pg_shseclabel)";
 
 const TABLES: &str = "
     SELECT pg_catalog.count(*) FROM pg_catalog.pg_class

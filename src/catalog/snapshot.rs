@@ -147,6 +147,14 @@ pub struct Database {
     /// Names of its extensions, in order.
     #[serde(default)]
     pub extensions: Vec<String>,
+    /// Whether anything in it, or shared, has a security label.
+    #[serde(default = "not_known")]
+    pub labelled: bool,
+}
+
+/// What was written without it may have labels.
+fn not_known() -> bool {
+    true
 }
 
 impl Snapshot {

@@ -111,6 +111,8 @@ pub(super) fn dump_database(
         snapshot: live.map(|(snapshot, _)| snapshot),
         lock_wait_timeout: live.map(|(_, wait)| wait),
         statistics: false,
+        // Where others are at work one may come between the reading and the dump.
+        labels: database.labelled || !work.old.private,
         password: !work.old.private,
         sync: false,
     }

@@ -25,6 +25,8 @@ pub struct PgDump<'a> {
     pub lock_wait_timeout: Option<Duration>,
     /// Whether planner statistics are dumped too; only 18 and later can.
     pub statistics: bool,
+    /// Whether security labels are dumped; to look for some takes a tenth of a small dump.
+    pub labels: bool,
     /// Whether it may see `PGPASSWORD` and the file of passwords.
     pub password: bool,
     /// Whether to wait until the file is on disk.
@@ -64,6 +66,9 @@ impl PgDump<'_> {
         } else {
             args.push("--schema-only".into());
         }
+        if !self.labels {
+            args.push("--no-security-labels".into());
+        }
         if let Some(snapshot) = self.snapshot {
             args.push(format!("--snapshot={snapshot}").into());
         }
@@ -92,6 +97,7 @@ mod tests {
             snapshot: Some("00000003-1"),
             lock_wait_timeout: Some(Duration::from_secs(2)),
             statistics: true,
+            labels: true,
             password: false,
             sync: false,
         };
@@ -106,5 +112,11 @@ mod tests {
             "--binary-upgrade --format=custom --quote-all-identifiers --compress=0 --no-password";
         assert_eq!(text(17), format!("{head} --schema-only {tail}"));
         assert_eq!(text(18), format!("{head} --no-data --statistics {tail}"));
+        let without = PgDump {
+            labels: false,
+            ..dump.clone()
+        };
+        let args = without.args(MajorVersion(17));
+        assert!(args.contains(&"--no-security-labels".into()));
     }
 }

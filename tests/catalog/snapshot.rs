@@ -185,6 +185,7 @@ fn relations_are_described(shop: &Database, fast: Oid) {
         "{}",
         shop.large_objects_digest
     );
+    assert!(!shop.labelled);
 }
 
 /// Without the joins and the filters of the room: whoever is called, whatever the server says.
@@ -229,5 +230,33 @@ fn names_that_are_not_utf8_are_read() {
             drop(client);
             server.stop().unwrap();
         }
+    });
+}
+
+/// There are providers for a few operating systems only, so rows stand in for their labels.
+#[test]
+fn labels_are_seen_wherever_they_are() {
+    as_server_user("snapshot::labels_are_seen_wherever_they_are", || {
+        let cluster = cluster("old-15", &[]);
+        let server = serve(&cluster, &[]);
+        let mut client = session(&server, "template1");
+        let labelled = || {
+            let snapshot = catalog::read(&server, 1, &Cancel::new()).unwrap();
+            let databases = ["template1", "postgres"].map(|name| snapshot.database(name).unwrap());
+            databases.map(|database| database.labelled)
+        };
+        assert_eq!(labelled(), [false, false]);
+        run(
+            &mut client,
+            "INSERT INTO pg_catalog.pg_seclabel VALUES (1259, 1259, 0, 'mine', 'secret')",
+        );
+        assert_eq!(labelled(), [true, false]);
+        run(
+            &mut client,
+            "INSERT INTO pg_catalog.pg_shseclabel VALUES (1, 1262, 'mine', 'secret')",
+        );
+        assert_eq!(labelled(), [true, true]);
+        drop(client);
+        server.stop().unwrap();
     });
 }

@@ -172,6 +172,10 @@ pub(super) fn for_database(catalogs: &[Catalog], major: MajorVersion) -> String 
     )
 }
 
+/// Whether the database has large objects.
+pub(super) const HAS_LARGE_OBJECTS: &str =
+    "SELECT EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)";
+
 /// The statement for the large objects of one database alone: their number, and a digest of
 /// everything catalogs say of them. Owners and privileges say what `pg_shdepend` says.
 pub(super) fn for_large_objects(major: MajorVersion) -> String {
