@@ -89,8 +89,11 @@ pub fn begin_horizons(new: &Endpoint, next: (Xid, MultiXid), cancel: &Cancel) ->
              WHERE relkind IN ('r', 'm', 't')"
         ))
     });
+    // The first session of a database makes the file the others begin with, and databases that
+    // are made of template0 file by file have it from there.
+    let begun = set.and_then(|_| new.connect("template0").map(drop));
     allow_template0(&mut template1, false)?;
-    set?;
+    begun?;
     template1.run_script(&format!(
         "UPDATE pg_catalog.pg_database SET datfrozenxid = '{xid}', datminmxid = '{multi}'"
     ))
