@@ -109,4 +109,23 @@ mod tests {
         assert_eq!(one.digest(&range), same.digest(&range));
         assert!(serde_json::from_str::<Secret>("\"00\"").is_err());
     }
+
+    #[test]
+    #[ignore = "a measurement, to be read"]
+    fn ranges_in_a_second() {
+        let secret = Secret::new().unwrap();
+        let mut state = 1_u32;
+        let noise = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        });
+        let bytes: Vec<u8> = noise.take(256 << 20).collect();
+        for _ in 0..3 {
+            let begun = std::time::Instant::now();
+            let ranges = bytes.chunks(RANGE);
+            let sum = ranges.fold(0_u128, |sum, range| sum.wrapping_add(secret.digest(range)));
+            let seconds = begun.elapsed().as_secs_f64();
+            println!("{:.2} GB/s ({sum})", f64::from(256 << 20) / seconds / 1e9);
+        }
+    }
 }
