@@ -3,7 +3,7 @@
 from bench_cases import grouped
 
 
-def words(bench, program, old, version, directory, fresh):
+def words(bench, program, old, version, mode, directory, fresh):
     """The command line; pg_upgrade needs a new cluster, pg_migrator looks where it would be."""
     bindir = bench.bin[f"new-{version}"]
     clusters = ["--link", "-U", "postgres", "-b", bench.bin[old], "-B", bindir,
@@ -11,12 +11,14 @@ def words(bench, program, old, version, directory, fresh):
     if program == "pg_upgrade":
         return [bindir / "pg_upgrade", "--check", *clusters, "-j", bench.options.peer_jobs,
                 "-s", directory]
-    return [bench.work / "pg_migrator", "check", *clusters]
+    rehearsed = ["--rehearse"] if mode == "rehearse" else []
+    return [bench.work / "pg_migrator", "check", *rehearsed, *clusters]
 
 
 def rows(results, median, seconds, ratio):
     """The table, from results of this kind."""
-    yield "| old cluster | to | pg_upgrade --check | pg_migrator check | ratio | memory |"
+    rehearsed = " --rehearse" if results[0]["mode"] == "rehearse" else ""
+    yield f"| old cluster | to | pg_upgrade --check | pg_migrator check{rehearsed} | ratio | memory |"
     yield "|---|--:|--:|--:|--:|--:|"
     for case, new, theirs, ours in grouped(results):
         peer = median(run["seconds"] for run in theirs)

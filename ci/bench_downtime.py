@@ -15,6 +15,13 @@ LOAD = 50
 WARM_SECONDS = 3
 # How pg_upgrade gets files over fastest.
 PEER_MODE = {"17": "link", "18": "swap"}
+# The mode of the bench in which both copy.
+BY_COPY = "downtime-copy"
+
+
+def ways(mode, version):
+    """How pg_upgrade and pg_migrator get files over in this mode of the bench."""
+    return ("copy", "copy") if mode == BY_COPY else (PEER_MODE[version], "link")
 
 
 class Watch:
@@ -120,13 +127,13 @@ def settings(bench, data):
                    f"hba_file = '{bench.hba}'\n")
 
 
-def pg_upgrade(bench, old, new, version, directory, mode=None):
+def pg_upgrade(bench, old, new, version, by, directory):
     """Stops old, upgrades, starts new; the new cluster was made before."""
     log = directory / "log"
     bench.run(bench.initdb_words(new.bindir, new.data), log)
     settings(bench, new.data)
     words = [new.bindir / "pg_upgrade", "-U", "postgres", "-b", old.bindir, "-B", new.bindir,
-             "-d", old.data, "-D", new.data, f"--{mode or PEER_MODE[version]}", "-j", CPUS,
+             "-d", old.data, "-D", new.data, f"--{by}", "-j", CPUS,
              "-s", directory]
     if version == "18" and bench.options.no_statistics:
         words.append("--no-statistics")
@@ -137,15 +144,18 @@ def pg_upgrade(bench, old, new, version, directory, mode=None):
     return {"seconds": down(watch)}
 
 
-def pg_migrator(bench, old, new, directory):
+def pg_migrator(bench, old, new, by, directory):
     """Prepares beside the load; the cutover stops old and starts new."""
     log, program = directory / "log", bench.work / "pg_migrator"
     checked = directory / "check"
-    bench.run([program, "check", "--json", "--link", "-U", "postgres", "-b", old.bindir,
+    # What is measured beside the copying of old would be the speed of a busy disk.
+    os.sync()
+    bench.wait_for_disk()
+    bench.run([program, "check", "--json", f"--{by}", "-U", "postgres", "-b", old.bindir,
                "-B", new.bindir, "-d", old.data, "-D", new.data], checked)
     begin = time.monotonic()
     with bench.quiet_machine():
-        bench.run([program, "prepare", "--link", "-U", "postgres", "-b", old.bindir,
+        bench.run([program, "prepare", f"--{by}", "-U", "postgres", "-b", old.bindir,
                    "-B", new.bindir, "-d", old.data, "-D", new.data], log)
     prepare = time.monotonic() - begin
     settings(bench, new.data)
@@ -154,7 +164,7 @@ def pg_migrator(bench, old, new, directory):
     record = new.data.with_name(f"{new.data.name}.migration") / "events.jsonl"
     return {"seconds": down(watch), "prepare": prepare,
             "parts": seconds_by_step(told(record)[-1]["downtime_parts"]),
-            "estimated": estimates(told(record))[0], "checked": estimates(told(checked))[0]}
+            "estimated": estimates(told(record), by)[0], "checked": estimates(told(checked), by)[0]}
 
 
 def told(record):
@@ -163,27 +173,28 @@ def told(record):
     return [json.loads(line) for line in lines if line.startswith("{")]
 
 
-def estimates(events):
-    """What the program thought the downtime by link would go into."""
+def estimates(events, by):
+    """What the program thought the downtime in this mode would go into."""
     return [seconds_by_step(event["parts"]) for event in events
-            if event["event"] == "downtime_estimated" and event["mode"] == "link"]
+            if event["event"] == "downtime_estimated" and event["mode"] == by]
 
 
 def seconds_by_step(parts):
     return {part["what"]: part["seconds"] for part in parts}
 
 
-def run(bench, program, old, new, version, directory):
+def run(bench, program, old, new, version, mode, directory):
     """One downtime, and what no program can do without: a stop and a start of the same servers."""
     old.start()
     old.use(fill=True)
     result = {"stop": shortest_stop(old)}
     old.start()
     old.use()
+    theirs, ours = ways(mode, version)
     if program == "pg_upgrade":
-        result |= pg_upgrade(bench, old, new, version, directory)
+        result |= pg_upgrade(bench, old, new, version, theirs, directory)
     else:
-        result |= pg_migrator(bench, old, new, directory)
+        result |= pg_migrator(bench, old, new, ours, directory)
     old.load.wait()
     new.stop()
     return result | {"start": shortest_start(new)}
@@ -204,7 +215,7 @@ def rows(results, median, seconds, ratio):
         medians = ((name, median(run["parts"].get(name, 0.0) for run in ours)) for name in names)
         named = ", ".join(f"{name} {part:.2f}" for name, part in medians if part >= 0.01)
         yield "| " + " | ".join([
-            case.title, f"{new} ({PEER_MODE[new]})", seconds(peer), seconds(own),
+            case.title, f"{new} ({ways(results[0]['mode'], new)[0]})", seconds(peer), seconds(own),
             ratio(peer, own), seconds(least), ratio(own, least), named,
             seconds(median(run["prepare"] for run in ours)),
             *estimated(ours, "checked", own, median, seconds, ratio),

@@ -51,7 +51,7 @@ def run(bench, program, old, new, version, directory, late):
     old.use(fill=True)
     if program == "pg_upgrade":
         bench.run([*psql(bench), "-c", CHANGE], directory / "log")
-        result = pg_upgrade(bench, old, new, version, directory, "copy")
+        result = pg_upgrade(bench, old, new, version, "copy", directory)
     else:
         result = pg_migrator(bench, old, new, directory, late)
     old.load.wait()
