@@ -65,7 +65,7 @@ pub fn of_check(
     run: &Run,
     surveyed: &Surveyed,
     snapshot: &Snapshot,
-    asked: Option<Mode>,
+    (asked, jobs): (Option<Mode>, usize),
     server: Result<(f64, f64)>,
 ) -> Result<()> {
     run.cancel.check()?;
@@ -82,7 +82,7 @@ pub fn of_check(
         surveyed.old.path.parent(),
     ];
     let sites = sites(&surveyed.inventory, &base, None);
-    machine.measure(&sites, &near);
+    machine.measure(&sites, &near, jobs);
     machine.tell_assumed(run);
     for mode in modes_to_tell(surveyed, asked) {
         let places = machine.places(&surveyed.inventory, &modes_of_places(surveyed, mode));
@@ -128,7 +128,7 @@ pub fn of_prepared(engine: &mut Engine<'_>, plan: &Plan, run: &Run, basis: Basis
                 plan.old.data_dir.parent(),
             ];
             let sites = sites(&files, &base, Some(&plan.new.data_dir));
-            machine.measure(&sites, &near);
+            machine.measure(&sites, &near, plan.jobs);
             machine.tell_assumed(run);
             machine
         }
@@ -267,7 +267,7 @@ impl Machine {
     }
 
     /// Measures each file system once.
-    fn measure(&mut self, sites: &[Site<'_>], near: &[Option<&Path>]) {
+    fn measure(&mut self, sites: &[Site<'_>], near: &[Option<&Path>], jobs: usize) {
         let mut known: BTreeMap<(u64, bool), Option<DiskSpeed>> = BTreeMap::new();
         let temporary = std::env::temp_dir();
         for site in sites {
@@ -291,7 +291,7 @@ impl Machine {
                     .collect();
                 let mut failed = None;
                 for dir in possible {
-                    match disk::speed(&dir, beside_old) {
+                    match disk::speed(&dir, beside_old, jobs) {
                         Ok(speed) => return Some(of_disk(&speed)),
                         Err(error) => failed = failed.or(Some(error)),
                     }

@@ -153,7 +153,8 @@ fn examine(
     };
     if only_asks && surveyed.counted {
         let server = new.server_times(&run.cancel);
-        estimate::of_check(run, &surveyed, &snapshot, arguments.mode.given(), server)?;
+        let asked = (arguments.mode.given(), jobs(arguments));
+        estimate::of_check(run, &surveyed, &snapshot, asked, server)?;
     }
     if report.blocks() || !passed || outside > 0 {
         let error = something_blocks();
