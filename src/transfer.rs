@@ -16,6 +16,7 @@ mod link;
 mod listing;
 mod slru;
 mod stand_in;
+mod swap;
 mod wal;
 
 use crate::error::{Code, Error};
@@ -28,9 +29,10 @@ pub use copy::copy;
 pub use copy_file_range::copy_file_range;
 pub use keep::{give_back, keep};
 pub use link::{Mended, link, link_beside, sum};
-pub use listing::{Moved, Name, Pending, pending, remove};
+pub use listing::{Moved, Name, Pending, has_any, pending, remove};
 pub use slru::{StatusDirs, carry};
 pub use stand_in::stand_in;
+pub use swap::{FolderMoves, Moves, moves, nothing_moved, swap, swap_back};
 pub use wal::replace_wal;
 
 /// What every transfer needs to know besides the files.

@@ -6,8 +6,10 @@
 mod files;
 mod pages;
 mod quiet;
+mod swapped;
 mod wal;
 
 pub use files::{Compared, contents, mended, names_and_sizes};
 pub use pages::{CheckedPages, Fault, WrongPage, checked_pages};
 pub use quiet::{Since, Wal, since};
+pub use swapped::swapped;

@@ -123,6 +123,12 @@ fn is_of_copies(point: &str) -> bool {
     point.starts_with("disk.replica.") || point == "disk.append.half"
 }
 
+#[test]
+fn a_cutover_by_swap_killed_anywhere_has_two_ways_out() {
+    let test = "a_cutover_by_swap_killed_anywhere_has_two_ways_out";
+    as_server_user(test, || killed_cutovers("swap"));
+}
+
 fn killed_cutovers(mode: &str) {
     killed(&Case::new(mode));
 }
@@ -143,18 +149,29 @@ fn killed(case: &Case) {
 #[test]
 fn a_rollback_killed_anywhere_is_repeated() {
     as_server_user("a_rollback_killed_anywhere_is_repeated", || {
-        let case = Case::new("link");
-        for number in points(&case, "rollback") {
-            case.trip.prepare();
-            case.trip.cutover();
-            let ran = finish(at(number, case.trip.command(&["rollback"])));
-            ran.demand(KILLED);
-            case.trip.run(&["status"]).demand(0);
-            case.trip.rollback();
-            case.demand_untouched(&format!("a rollback killed at point {number}"));
-        }
-        case.demand_back("killed rollbacks");
+        killed_rollbacks("link");
     });
+}
+
+#[test]
+fn a_rollback_by_swap_killed_anywhere_is_repeated() {
+    as_server_user("a_rollback_by_swap_killed_anywhere_is_repeated", || {
+        killed_rollbacks("swap");
+    });
+}
+
+fn killed_rollbacks(mode: &str) {
+    let case = Case::new(mode);
+    for number in points(&case, "rollback") {
+        case.trip.prepare();
+        case.trip.cutover();
+        let ran = finish(at(number, case.trip.command(&["rollback"])));
+        ran.demand(KILLED);
+        case.trip.run(&["status"]).demand(0);
+        case.trip.rollback();
+        case.demand_untouched(&format!("{mode}: a rollback killed at point {number}"));
+    }
+    case.demand_back("killed rollbacks");
 }
 
 /// Out of what a killed command left: on or back in turn, in every third case killed once more
@@ -172,6 +189,17 @@ fn leave(case: &Case, ran: &Ran, number: u64) {
         case.demand_untouched(&format!("killed at point {number}, before it had begun"));
         case.trip.run(&["resume"]).demand(4);
         case.trip.prepare();
+        return case.trip.rollback();
+    }
+    if status.stdout.contains("waits for the cutover") {
+        // A cutover that had not begun is begun anew, not gone on with.
+        case.trip.run(&["resume"]).demand(4);
+        return case.trip.rollback();
+    }
+    if status.stdout.contains("is complete and may be started") {
+        // Killed when all was done.
+        case.trip.run(&["resume"]).demand(4);
+        case.trip.run(&["verify"]).demand(0);
         return case.trip.rollback();
     }
     if number.is_multiple_of(3) {

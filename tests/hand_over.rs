@@ -189,11 +189,14 @@ fn a_new_cluster_started_too_early_needs_a_person_by_link_and_a_rollback_by_copy
             }
             case.trip.demand_standing("start neither before a person");
 
-            let case = early("copy");
-            case.trip
-                .run(&["cutover"])
-                .refused(4, "PGM-1210", &[DISCARD]);
-            demand_way_back(&case);
+            // By swap it has no file of old before the cutover.
+            for mode in ["copy", "swap"] {
+                let case = early(mode);
+                case.trip
+                    .run(&["cutover"])
+                    .refused(4, "PGM-1210", &[DISCARD]);
+                demand_way_back(&case);
+            }
         },
     );
 }

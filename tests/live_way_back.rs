@@ -12,7 +12,7 @@ use support::shop::{COUNT, QUIET, Shop};
 use support::trip::{ATTEMPTS, Underway, finish};
 use support::{Running, as_server_user};
 
-const MODES: [&str; 2] = ["link", "copy"];
+const MODES: [&str; 3] = ["link", "copy", "swap"];
 /// Something old was started with and would not have by itself.
 const OWN: &[&str] = &["work_mem=7MB", "cluster_name=the old one"];
 

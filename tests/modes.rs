@@ -42,6 +42,81 @@ fn whole_trip(case: &Case) {
     case.demand_arrived(&case.stock.dump);
 }
 
+/// The same where the way back ends with new's first start.
+fn trip_until_the_start(case: &Case) {
+    let mode = &case.trip.mode;
+    case.trip.run_first(&["check"]).demand(0);
+    case.trip.prepare();
+    case.demand_untouched_files(&format!("{mode}: prepared"));
+    case.trip.cutover();
+    case.trip.run(&["verify"]).demand(0);
+    case.demand_old_does_not_start();
+    case.trip.rollback();
+    case.demand_back(&format!("{mode}: there and back"));
+
+    case.trip.prepare();
+    case.trip.cutover();
+    case.demand_arrived(&case.stock.dump);
+    case.trip
+        .run(&["rollback", "--discard-new-writes"])
+        .refused(4, "PGM-2008", &["has been started"]);
+    case.demand_arrived(&case.stock.dump);
+    case.trip.run(&["finalize", "--yes"]).demand(0);
+    case.demand_arrived(&case.stock.dump);
+}
+
+#[test]
+fn files_are_moved_and_moved_back() {
+    as_server_user("files_are_moved_and_moved_back", || {
+        trip_until_the_start(&Case::of(OLD, NEW, "swap"));
+    });
+}
+
+#[test]
+fn files_are_moved_on_each_file_system() {
+    on_file_system("xfs", "files_are_moved_on_each_file_system", || {
+        let mut case = Case::of(OLD, NEW, "swap");
+        case.move_space(&elsewhere().join("space"));
+        trip_until_the_start(&case);
+    });
+}
+
+/// Before the first file goes, all are written down, and old cannot be started.
+#[test]
+fn a_file_that_is_missing_keeps_the_rest_of_new() {
+    as_server_user("a_file_that_is_missing_keeps_the_rest_of_new", || {
+        let case = Case::of(OLD, NEW, "swap");
+        case.trip.prepare();
+        case.trip.cutover();
+        let list = fs::read(case.trip.state().join("swap.json")).unwrap();
+        let list: serde_json::Value = serde_json::from_slice(&list).unwrap();
+        let folder = &list["folders"][0];
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let dir = Path::new(&text(&folder["new_root"])).join(text(&folder["new_dir"]));
+        let file = dir.join(text(&folder["files"][0][1]));
+        let aside = case.stock.cluster.scratch().join("aside");
+        fs::rename(&file, &aside).unwrap();
+        case.trip
+            .run(&["verify"])
+            .refused(3, "PGM-6003", &["missing", file.to_str().unwrap()]);
+        // What is not found cannot be given back, and nothing is thrown away meanwhile.
+        case.trip.run(&["rollback"]).demand(6);
+        case.demand_old_does_not_start();
+        fs::rename(&aside, &file).unwrap();
+        let (list, aside) = (
+            case.trip.state().join("swap.json"),
+            aside.with_extension("list"),
+        );
+        fs::rename(&list, &aside).unwrap();
+        case.trip
+            .run(&["rollback"])
+            .refused(6, "PGM-5004", &["put swap.json back"]);
+        fs::rename(&aside, &list).unwrap();
+        case.trip.rollback();
+        case.demand_back("a file that was missing");
+    });
+}
+
 /// New changes the pages of its tables.
 fn write_everywhere(case: &Case) {
     let new = case.trip.new_cluster();

@@ -11,7 +11,7 @@ use support::as_server_user;
 use support::case::Case;
 use support::stock::dump;
 
-const MODES: [&str; 2] = ["link", "copy"];
+const MODES: [&str; 3] = ["link", "copy", "swap"];
 
 #[test]
 fn old_is_what_it_was_after_prepare_and_after_the_cutover() {

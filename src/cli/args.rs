@@ -1,5 +1,7 @@
 //! The arguments, with pg_upgrade's letters and environment variables.
 
+mod mode;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -7,8 +9,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use super::rate;
+pub use mode::ModeArgs;
+
 use crate::error::Exit;
-use crate::plan::Mode;
 use crate::server::DEFAULT_PORT;
 use crate::steps::Handover;
 
@@ -213,67 +216,6 @@ pub fn words(options: &[Words]) -> Vec<String> {
     options.iter().flat_map(|one| one.0.clone()).collect()
 }
 
-/// How files get to the new cluster.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Mode")]
-#[group(multiple = false)]
-pub struct ModeArgs {
-    /// Give files a second name: fast; no way back once new was started
-    #[arg(short = 'k', long)]
-    pub link: bool,
-    /// Copy files: the way back stays open [default]
-    #[arg(long)]
-    pub copy: bool,
-    /// Clone files, which share their blocks until one is written to: fast, and the way back stays
-    /// open; on btrfs, and on XFS with reflink
-    #[arg(long)]
-    pub clone: bool,
-    /// Copy files by copy_file_range(2), and by nothing else
-    #[arg(long)]
-    pub copy_file_range: bool,
-    /// The same by name; auto clones on file systems that can do it, and copies on the others
-    #[arg(long, value_name = "MODE", value_parser = mode_named)]
-    pub mode: Option<Mode>,
-}
-
-/// Any mode, as an option names it.
-fn mode_named(text: &str) -> Result<Mode, String> {
-    let mut all = Mode::ALL.into_iter();
-    let names = Mode::ALL.map(Mode::name).join(", ");
-    all.find(|mode| mode.name() == text)
-        .ok_or_else(|| format!("there are {names}"))
-}
-
-impl ModeArgs {
-    /// As if this mode had been asked for.
-    pub fn of(mode: Mode) -> Self {
-        Self {
-            link: false,
-            copy: false,
-            clone: false,
-            copy_file_range: false,
-            mode: Some(mode),
-        }
-    }
-
-    /// The mode that was asked for, if one was.
-    pub fn given(&self) -> Option<Mode> {
-        let flags = [
-            (self.link, Mode::Link),
-            (self.copy, Mode::Copy),
-            (self.clone, Mode::Clone),
-            (self.copy_file_range, Mode::CopyFileRange),
-        ];
-        let flag = flags.into_iter().find(|(given, _)| *given);
-        flag.map(|(_, mode)| mode).or(self.mode)
-    }
-
-    /// The same, or the usual one.
-    pub fn mode(&self) -> Mode {
-        self.given().unwrap_or(Mode::Copy)
-    }
-}
-
 /// A migration that was begun.
 #[derive(Debug, Clone, Args)]
 pub struct Migration {
@@ -427,6 +369,7 @@ pub fn refused(error: &clap::Error) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Mode;
 
     const CLUSTERS: [&str; 8] = [
         "pg_migrator",

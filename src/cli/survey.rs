@@ -102,7 +102,7 @@ fn examine(
             old,
             snapshot,
             new: &new,
-            linked_before: again && arguments.mode.mode().shares_files(),
+            linked_before: again && arguments.mode.mode() == Mode::Link,
             jobs: jobs(arguments),
             cancel: &run.cancel,
         };

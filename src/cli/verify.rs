@@ -43,7 +43,7 @@ pub fn run(global: &Global, arguments: &Verify) -> Exit {
 fn comparable(engine: &mut Engine<'_>, plan: &Plan) -> Result<()> {
     let placed = match plan.mode {
         Mode::Link => &[Standing::Prepared, Standing::Upgraded][..],
-        Mode::Copy | Mode::Clone | Mode::CopyFileRange | Mode::Auto => &[Standing::Upgraded],
+        _ => &[Standing::Upgraded],
     };
     migration::demand(engine, placed, "verify")?;
     if let NewState::Started | NewState::StartedEarly { .. } = migration::new_is_down(engine, plan)?
@@ -65,10 +65,15 @@ fn compare(engine: &mut Engine<'_>, plan: &Plan, run: &Run) -> Result<()> {
     let started = Instant::now();
     run.stream.emit(EventKind::StepStarted { step: step() });
     let cx = engine.context();
-    let compared = cx
-        .file_map()
-        .and_then(|map| verify::contents(&map, plan.mode, plan.jobs, cx.cancel))
-        .and_then(|compared| differences(&compared).map_or(Ok(compared), Err));
+    let compared = match plan.mode {
+        Mode::Swap => cx
+            .swap_list()
+            .and_then(|moves| verify::swapped(&moves, plan.jobs, cx.cancel)),
+        mode => cx
+            .file_map()
+            .and_then(|map| verify::contents(&map, mode, plan.jobs, cx.cancel)),
+    };
+    let compared = compared.and_then(|compared| differences(&compared).map_or(Ok(compared), Err));
     run.stream.emit(match &compared {
         Ok(compared) => EventKind::StepFinished {
             step: step(),
@@ -84,6 +89,7 @@ fn clause(compared: &Compared, mode: Mode) -> String {
     let files = counted(compared.files, "file");
     match mode {
         Mode::Link => format!("{files}, each the same in both clusters"),
+        Mode::Swap => format!("{files}, each the one that old had"),
         Mode::Copy | Mode::Clone | Mode::CopyFileRange | Mode::Auto => {
             format!("{files}, {}, equal byte by byte", size(compared.bytes))
         }

@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, fstatat};
 use nix::unistd::linkat;
+use rustix::fs::{RenameFlags, renameat_with};
 
 use super::act::{CREATE, failure, outside, read_failure, sync_dir, trace};
 use super::copy::{copy_open, open_regular};
@@ -166,6 +167,41 @@ impl AreaDir {
         Ok(())
     }
 
+    /// Moves an entry of another directory on the same file system to this one, under another
+    /// name, which must be free. Nothing is synced.
+    pub fn take_from(
+        &self,
+        from: &Self,
+        from_name: impl AsRef<OsStr>,
+        name: impl AsRef<OsStr>,
+    ) -> Result<()> {
+        let (from_name, name) = (plain(from_name.as_ref())?, plain(name.as_ref())?);
+        let failed = |e: Errno| {
+            failure("move", &from.path.join(from_name), e)
+                .fact("to", self.path.join(name).display())
+        };
+        fault::point("disk.take.begin");
+        match renameat_with(
+            &from.dir,
+            from_name,
+            &self.dir,
+            name,
+            RenameFlags::NOREPLACE,
+        ) {
+            Ok(()) => {}
+            // Not every file system knows the flag; the name was found free.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+                renameat(&from.dir, from_name, &self.dir, name).map_err(failed)?;
+            }
+            Err(error) => return Err(failed(Errno::from_raw(error.raw_os_error()))),
+        }
+        trace("rename", || {
+            [from.path.join(from_name), self.path.join(name)]
+        });
+        fault::point("disk.take.done");
+        Ok(())
+    }
+
     /// Makes a file for nobody but the owner, which stands in for another for a while; one that
     /// is there is fine.
     ///
@@ -269,6 +305,13 @@ mod tests {
         assert_ne!(new.identity("3").unwrap().unwrap().inode, linked.inode);
 
         new.rename("3", "4").unwrap();
+        let other = Area::new(&dir.path().join("new"))
+            .unwrap()
+            .open_dir("")
+            .unwrap();
+        assert!(other.take_from(&new, "4", "base").is_err());
+        other.take_from(&new, "4", "5").unwrap();
+        new.take_from(&other, "5", "4").unwrap();
         new.sync_file("4").unwrap();
         new.unlink("2").unwrap();
         new.unlink("2").unwrap();

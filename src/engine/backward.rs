@@ -7,6 +7,7 @@ use crate::error::{Code, Error, Remedy, Result};
 use crate::event::EventKind;
 use crate::fault;
 use crate::journal::{Milestone, Phase, Record, Standing, StepState, Target};
+use crate::plan::Mode;
 use crate::steps::{NewState, started_early};
 
 impl Engine<'_> {
@@ -57,10 +58,16 @@ impl Engine<'_> {
                  written to the files it shared with old",
             )
             .fact("new data directory", plan.new.data_dir.display())
-            .remedy(Remedy::manual(
-                "if you are certain that the new cluster was never started, rename \
-                 global/pg_control.old of the old cluster back to global/pg_control",
-            )));
+            .remedy(Remedy::manual(match plan.mode {
+                Mode::Swap => {
+                    "files of the old cluster were moved to the new one; swap.json in the state \
+                     directory names each of them, where it was and where it went"
+                }
+                _ => {
+                    "if you are certain that the new cluster was never started, rename \
+                     global/pg_control.old of the old cluster back to global/pg_control"
+                }
+            })));
         }
         if new == NewState::Missing {
             return Ok(());

@@ -165,6 +165,7 @@ fn is_ours(name: &str) -> bool {
         "everybody.json",
         "released-control.json",
         "machine.json",
+        "swap.json",
     ];
     let plain = name
         .strip_prefix('.')

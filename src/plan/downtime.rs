@@ -121,7 +121,7 @@ const CARRY_SYNCS: f64 = 15.0;
 const PAIR_NAMES: f64 = 0.5;
 /// Of so many files by link one has come or gone since they were linked.
 const MENDED_OF: f64 = 1000.0;
-/// A file and its first copy are looked at.
+/// A file and its first copy, or both its names before it is moved, are looked at.
 const LOOK_AT_NAMES: f64 = 12.0;
 /// Of so many bytes one is taken to be read again after the stop, where nothing is known: files that
 /// are written to all the time.
@@ -160,7 +160,7 @@ pub fn downtime(load: &Load<'_>) -> Downtime {
             load.server.start + files * START_NAMES * entry,
         ),
     ];
-    if !load.mode.shares_files() {
+    if load.mode != Mode::Link {
         parts.insert(3, ("verify-new-cluster", relations * VERIFY_NAMES * entry));
     }
     let stop = load.server.stop + STOP_SYNCS * sync + files * STOP_NAMES * entry;
@@ -197,6 +197,7 @@ fn transfer(load: &Load<'_>) -> f64 {
             Mode::Link => files / MENDED_OF * disk.link,
             Mode::Copy if load.read_again.is_some() => moved as f64 * LOOK_AT_NAMES * disk.entry,
             Mode::Clone => moved as f64 * disk.clone + disk.sync,
+            Mode::Swap => moved as f64 * (disk.link + LOOK_AT_NAMES * disk.entry) + disk.sync,
             Mode::Copy | Mode::CopyFileRange | Mode::Auto => {
                 let bytes = place.bytes.saturating_sub(own_bytes);
                 let beyond = bytes.saturating_sub(moved * SMALL_BYTES);

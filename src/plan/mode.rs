@@ -16,6 +16,8 @@ pub enum Mode {
     Clone,
     /// They are copied by copy_file_range(2), and by nothing else.
     CopyFileRange,
+    /// They are moved, and moved back on the way back.
+    Swap,
     /// Cloned where the file systems can do it, and copied elsewhere. What that is for each
     /// folder is decided before anything is built; see [`Plan::mode_of`](super::Plan::mode_of).
     Auto,
@@ -23,19 +25,20 @@ pub enum Mode {
 
 impl Mode {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Link,
         Self::Clone,
         Self::Copy,
         Self::CopyFileRange,
+        Self::Swap,
         Self::Auto,
     ];
 
-    /// Whether both clusters share files afterwards, so that old must never start again once
-    /// new has run.
+    /// Whether new has files of old afterwards, so that old must never start again once new has
+    /// run.
     pub fn shares_files(self) -> bool {
         match self {
-            Self::Link => true,
+            Self::Link | Self::Swap => true,
             Self::Copy | Self::Clone | Self::CopyFileRange | Self::Auto => false,
         }
     }
@@ -55,6 +58,7 @@ impl Mode {
             Self::Copy => "copy",
             Self::Clone => "clone",
             Self::CopyFileRange => "copy-file-range",
+            Self::Swap => "swap",
             Self::Auto => "auto",
         }
     }
@@ -66,6 +70,7 @@ impl Mode {
             Self::Copy => "copied",
             Self::Clone => "cloned",
             Self::CopyFileRange => "copied by copy_file_range",
+            Self::Swap => "moved",
             Self::Auto => "cloned or copied",
         }
     }

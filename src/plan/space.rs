@@ -57,7 +57,7 @@ pub fn demands(
         .map(|(place, mode)| Demand {
             place: place.new_place.clone(),
             bytes: match mode {
-                Mode::Link => 0,
+                Mode::Link | Mode::Swap => 0,
                 Mode::Clone => place.files * NOTES_PER_FILE + place.bytes / DATA_OF_NOTES,
                 Mode::Copy | Mode::CopyFileRange | Mode::Auto => place.bytes + place.bytes / 50,
             },
@@ -95,6 +95,7 @@ mod tests {
             all.iter().map(|demand| demand.bytes).sum::<u64>()
         };
         assert!(need(Mode::Link) < 1 << 30);
+        assert_eq!(need(Mode::Swap), need(Mode::Link));
         assert!(need(Mode::Clone) < 3 << 30);
         for mode in [Mode::Copy, Mode::CopyFileRange] {
             assert!(need(mode) > 1 << 40, "{mode}");

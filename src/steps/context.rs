@@ -23,7 +23,7 @@ use crate::plan::Plan;
 use crate::schema::DumpFiles;
 use crate::server::{self, Installation, Postmaster, PostmasterSpec, Running, Side};
 use crate::transfer::first_copies::Ledger;
-use crate::transfer::{Mended, Work};
+use crate::transfer::{Mended, Moves, Work};
 use crate::work::Cancel;
 
 /// Name of the plan in the state directory.
@@ -32,6 +32,11 @@ pub const PLAN_FILE: &str = "plan.json";
 pub const NEW_CONTROL: &str = "new-pg_control";
 /// The control file, relative to a data directory.
 pub(super) const CONTROL: &str = "global/pg_control";
+/// What becomes of it in an old cluster that has lost files to new, or shares them; the name
+/// pg_upgrade gives it too, which operators know.
+pub(super) const RETIRED: &str = "global/pg_control.old";
+/// What is moved by swap.
+const SWAP_LIST: &str = "swap.json";
 /// Files of new's catalogs whose rows must be frozen.
 const HEAPS: &str = "new-catalogs.json";
 
@@ -314,6 +319,29 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// What is moved by swap, written down before the first file is.
+    pub fn swap_list(&self) -> Result<Moves> {
+        self.load(SWAP_LIST)
+    }
+
+    /// The same, if anything may have been moved.
+    pub fn swap_list_if_any(&self) -> Result<Option<Moves>> {
+        match has_swap_list(&self.state)? {
+            true => self.swap_list().map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// Writes it down, durably.
+    pub fn save_swap_list(&self, moves: &Moves) -> Result<()> {
+        self.save(SWAP_LIST, moves)
+    }
+
+    /// Forgets it, when all is back where it was.
+    pub fn forget_swap_list(&self) -> Result<()> {
+        self.state.remove_file(SWAP_LIST)
+    }
+
     /// The files of new's catalogs.
     pub fn new_catalogs(&self) -> Result<Vec<PathBuf>> {
         self.load(HEAPS)
@@ -331,6 +359,13 @@ impl<'a> Context<'a> {
             self.new_control()?.catalog_version,
         ))
     }
+}
+
+/// Whether files of old may have been moved.
+fn has_swap_list(state: &Area) -> Result<bool> {
+    let path = state.path(SWAP_LIST)?;
+    path.try_exists()
+        .map_err(|e| Error::io(Code::NotReadable, "look at", &path, &e))
 }
 
 /// Reads a document of a state directory.

@@ -1,8 +1,9 @@
 //! What is done while nobody is served.
 //!
 //! Everything that can find drift comes before old is held; old is held before its final
-//! counters are read; nothing of old is changed before new is verified; old is retired before new
-//! is released, so that the two can never run on the same files.
+//! counters are read; but for swap nothing of old is changed before new is verified; old is retired
+//! before new is released, and withdrawn before its files are moved, so that the two can never run
+//! on the same files.
 
 mod carry_large_objects;
 mod carry_transaction_state;
@@ -16,6 +17,7 @@ mod stop_old_server;
 mod sync_new_cluster;
 mod transfer_files;
 mod verify_new_cluster;
+mod withdraw_old_control;
 
 use super::Step;
 
@@ -28,6 +30,7 @@ pub(super) fn steps() -> Vec<Box<dyn Step>> {
         Box::new(carry_large_objects::CarryLargeObjects),
         Box::new(refresh_horizons::RefreshHorizons),
         Box::new(carry_transaction_state::CarryTransactionState),
+        Box::new(withdraw_old_control::WithdrawOldControl),
         Box::new(transfer_files::TransferFiles),
         Box::new(sync_new_cluster::SyncNewCluster),
         Box::new(verify_new_cluster::VerifyNewCluster),

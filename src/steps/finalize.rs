@@ -2,14 +2,12 @@
 
 use std::path::Path;
 
-use super::context::{CONTROL, Context};
+use super::context::{CONTROL, Context, RETIRED};
 use crate::disk::Area;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::control::is_wal_file;
 use crate::pg::{ControlFile, DataDir};
 
-/// The control file of an old cluster that shared its files.
-const RETIRED: &str = "global/pg_control.old";
 /// Goes last, because the control file in it says whose the directory is.
 const LAST: &str = "global";
 

@@ -29,7 +29,7 @@ impl Passage {
     /// Why this mode is not possible, if it is not.
     pub fn refuses(&self, mode: Mode) -> Option<&str> {
         let found = match mode {
-            Mode::Link => &self.possible.link,
+            Mode::Link | Mode::Swap => &self.possible.link,
             Mode::Clone => &self.possible.clone,
             Mode::CopyFileRange => &self.possible.copy_range,
             Mode::Copy | Mode::Auto => return None,
@@ -49,6 +49,10 @@ impl Passage {
             Mode::Link => (
                 "old and new files would lie on different file systems, and hard links cannot \
                  cross them",
+                "use --copy, or put the new data directory on the file system of the old one",
+            ),
+            Mode::Swap => (
+                "old and new files would lie on different file systems, and no rename crosses them",
                 "use --copy, or put the new data directory on the file system of the old one",
             ),
             Mode::Clone => (

@@ -119,7 +119,7 @@ impl Group {
                 Mode::Copy | Mode::CopyFileRange | Mode::Auto => {
                     ", or use --link, which needs no room for the data"
                 }
-                Mode::Link | Mode::Clone => "",
+                Mode::Link | Mode::Clone | Mode::Swap => "",
             };
             found.push(
                 self.problem("the file system has too little space")

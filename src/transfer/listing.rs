@@ -240,6 +240,14 @@ impl Pending {
             .is_some_and(|(old, new)| old.same_file(&new)))
     }
 
+    /// The inode of a file of old, by the listing where that tells it.
+    pub(super) fn inode(&self, wanted: &Wanted) -> Result<u64> {
+        match self.telling {
+            true => Ok(wanted.inode),
+            false => Ok(self.old_identity(wanted.old)?.inode),
+        }
+    }
+
     /// Identity of a file of old that must be there.
     pub(super) fn old_identity(&self, file: RelFile) -> Result<FileId> {
         let name = file.file_name();
@@ -250,6 +258,34 @@ impl Pending {
     }
 }
 
+/// Whether new has a file of any of these relations.
+pub fn has_any(map: &FileMap) -> Result<bool> {
+    for folder in &map.folders {
+        let listed = match in_new(folder)? {
+            Some(new) => of_new(&new, folder),
+            None => Ok(Vec::new()),
+        };
+        if !listed.map_err(|error| in_folder(error, folder))?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The directory in new, if it is there.
+fn in_new(folder: &Folder) -> Result<Option<AreaDir>> {
+    let place = folder.new_root.join(&folder.new_dir);
+    // Any other reason not to see it is no reason to believe that it is empty.
+    match std::fs::symlink_metadata(&place) {
+        Ok(_) => {}
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io(Code::DiskOperation, "look at", &place, &e)),
+    }
+    Area::new(&folder.new_root)?
+        .open_dir(&folder.new_dir)
+        .map(Some)
+}
+
 /// Removes every file of the relations moved from new, by unlinking.
 ///
 /// Nothing is fsynced but the directories: the files go, whatever they held. A directory that
@@ -258,14 +294,9 @@ pub fn remove(map: &FileMap, work: &Work<'_>) -> Result<u64> {
     let removed = std::sync::atomic::AtomicU64::new(0);
     each(work.jobs, &map.folders, work.cancel, |folder| {
         let in_this = || -> Result<u64> {
-            let place = folder.new_root.join(&folder.new_dir);
-            // Any other reason not to see it is no reason to believe that it is empty.
-            match std::fs::symlink_metadata(&place) {
-                Ok(_) => {}
-                Err(e) if e.kind() == ErrorKind::NotFound => return Ok(0),
-                Err(e) => return Err(Error::io(Code::DiskOperation, "look at", &place, &e)),
-            }
-            let new = Area::new(&folder.new_root)?.open_dir(&folder.new_dir)?;
+            let Some(new) = in_new(folder)? else {
+                return Ok(0);
+            };
             let files = of_new(&new, folder)?;
             for listed in &files {
                 new.unlink(listed.file.file_name())?;

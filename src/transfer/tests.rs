@@ -63,6 +63,24 @@ impl Dirs {
         }
     }
 
+    fn names(&self, dir: &str) -> Vec<String> {
+        self.inodes(dir).into_iter().map(|(name, _)| name).collect()
+    }
+
+    fn inodes(&self, dir: &str) -> Vec<(String, u64)> {
+        let entries = fs::read_dir(self.path(dir)).unwrap().map(Result::unwrap);
+        let mut found: Vec<_> = entries
+            .map(|entry| {
+                (
+                    entry.file_name().into_string().unwrap(),
+                    entry.metadata().unwrap().ino(),
+                )
+            })
+            .collect();
+        found.sort();
+        found
+    }
+
     /// Names of new, each with what old calls the same file.
     fn linked(&self) -> Vec<String> {
         let inode = |path: &Path| path.metadata().unwrap().ino();
@@ -170,4 +188,66 @@ fn files_of_the_relations_moved_are_removed_and_no_others() {
     assert_eq!(remove(&dirs.map, &dirs.work()).unwrap(), 3);
     assert_eq!(dirs.linked(), ["2=", "99="]);
     assert!(dirs.path("old/1.1").exists());
+}
+
+/// From each state that a crash may leave, on and back.
+#[test]
+fn files_are_moved_and_moved_back_from_everywhere() {
+    let names = ["1", "1_fsm", "1.1", "2"];
+    for (stopped_at, on) in (0..=names.len()).flat_map(|at| [(at, true), (at, false)]) {
+        let dirs = Dirs::new(&[&names[..], &["3"]].concat());
+        fs::write(dirs.path("new/99"), "a catalog of new").unwrap();
+        fs::write(dirs.path("new/11"), "empty, as it was restored").unwrap();
+        let before = dirs.inodes("old");
+        let list = moves(&dirs.map, &dirs.work()).unwrap();
+        assert!(!dirs.path("new/11").exists());
+        for (old, new, _) in &list.folders[0].files[..stopped_at] {
+            let (old, new) = (dirs.path("old").join(old), dirs.path("new").join(new));
+            fs::rename(old, new).unwrap();
+        }
+        if on {
+            for again in [4 - stopped_at as u64, 0] {
+                let moved = swap(&list, &dirs.work()).unwrap();
+                assert_eq!((moved.files, moved.kept), (again, 4 - again));
+            }
+            assert_eq!(dirs.names("old"), ["3"]);
+            assert_eq!(dirs.names("new"), ["11", "11.1", "11_fsm", "12", "99"]);
+            assert_eq!(fs::read(dirs.path("new/11.1")).unwrap(), b"1.1");
+        }
+        for _ in 0..2 {
+            swap_back(&list, &dirs.work()).unwrap();
+            assert_eq!(dirs.inodes("old"), before);
+            assert_eq!(dirs.names("new"), ["99"]);
+        }
+    }
+}
+
+#[test]
+fn what_is_not_where_it_should_be_is_neither_moved_nor_replaced() {
+    let dirs = Dirs::new(&["1", "2"]);
+    let list = moves(&dirs.map, &dirs.work()).unwrap();
+    fs::write(dirs.path("new/12"), "somebody's").unwrap();
+    let error = swap(&list, &dirs.work()).unwrap_err();
+    assert_eq!(error.code(), Code::TransferFailed);
+    assert_eq!(fs::read(dirs.path("new/12")).unwrap(), b"somebody's");
+    assert_eq!(fs::read(dirs.path("old/2")).unwrap(), b"2");
+    fs::remove_file(dirs.path("old/2")).unwrap();
+    let error = swap_back(&list, &dirs.work()).unwrap_err();
+    assert_eq!(error.code(), Code::TransferFailed);
+    fs::remove_file(dirs.path("new/12")).unwrap();
+    for moved in [swap(&list, &dirs.work()), swap_back(&list, &dirs.work())] {
+        assert_eq!(moved.unwrap_err().code(), Code::FileVanished);
+    }
+    // Both names of one file, as a file system without a journal may leave it.
+    let dirs = Dirs::new(&["1", "2"]);
+    let list = moves(&dirs.map, &dirs.work()).unwrap();
+    fs::hard_link(dirs.path("old/1"), dirs.path("new/11")).unwrap();
+    swap(&list, &dirs.work()).unwrap();
+    assert_eq!(dirs.names("old"), [""; 0]);
+    fs::hard_link(dirs.path("new/11"), dirs.path("old/1")).unwrap();
+    swap_back(&list, &dirs.work()).unwrap();
+    assert_eq!(
+        (dirs.names("old"), dirs.names("new")),
+        (vec!["1".into(), "2".into()], vec![])
+    );
 }

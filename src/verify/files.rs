@@ -71,7 +71,7 @@ fn compare(
     })
 }
 
-fn compare_all<I: Sync>(
+pub(super) fn compare_all<I: Sync>(
     items: &[I],
     jobs: usize,
     cancel: &Cancel,
@@ -170,8 +170,12 @@ fn compare_mended(folder: &Folder, mended: &Mended) -> Result<Compared> {
 
 impl Compared {
     fn say(&mut self, folder: &Folder, file: RelFile, what: &str) {
-        let path = folder.new_root.join(&folder.new_dir);
-        let path = path.join(file.file_name());
+        let dir = folder.new_root.join(&folder.new_dir);
+        self.add(&dir, &file.file_name(), what);
+    }
+
+    pub(super) fn add(&mut self, dir: &Path, name: &str, what: &str) {
+        let path = dir.join(name);
         self.differences.push(format!("{}: {what}", path.display()));
     }
 }
@@ -188,9 +192,7 @@ fn compare_file((old, new): (Option<FileId>, Option<FileId>), mode: Mode) -> Ver
         (None, _) => Verdict::Differs("gone from old".to_owned()),
         (Some(old), Some(new)) if old.same_file(&new) => match mode {
             Mode::Link => Verdict::Same,
-            Mode::Copy | Mode::Clone | Mode::CopyFileRange | Mode::Auto => {
-                Verdict::Differs("is the same file as in old".to_owned())
-            }
+            _ => Verdict::Differs("is the same file as in old".to_owned()),
         },
         (Some(_), Some(_)) if mode == Mode::Link => {
             Verdict::Differs("is another file than in old".to_owned())

@@ -59,6 +59,19 @@ impl Case {
         tree::demand_same(after, &self.before, &kept(&self.stock));
     }
 
+    /// The same of files alone: the location of a tablespace may have new's folder.
+    pub fn demand_untouched_files(&self, after: &str) {
+        let mut now = kept(&self.stock);
+        now.retain(|path, _| self.before.contains_key(path));
+        tree::demand_same(after, &self.before, &now);
+    }
+
+    /// Old's own programs refuse to start it.
+    pub fn demand_old_does_not_start(&self) {
+        let started = self.trip.old_starts();
+        assert!(!started.status.success(), "{started:?}");
+    }
+
     /// The same, and nothing of new is left.
     pub fn demand_untouched(&self, after: &str) {
         self.demand_untouched_old(after);

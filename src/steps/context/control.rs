@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use super::catalogs::NEW_SNAPSHOT;
-use super::{CONTROL, Context, NEW_CONTROL};
+use super::{CONTROL, Context, NEW_CONTROL, has_swap_list};
 use crate::disk::Area;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::{ControlFile, DataDir, SystemIdentifier, control};
-use crate::plan::Plan;
+use crate::plan::{Mode, Plan};
 use crate::server;
 
 /// The number initdb gave to the new cluster of this migration.
@@ -226,9 +226,13 @@ pub fn new_state(plan: &Plan, state: &Area) -> Result<NewState> {
     Ok(match (untouched, released) {
         (true, _) => NewState::Untouched,
         (false, Some(_)) => NewState::Started,
-        // What says where files belong is written before the first of them is placed.
         (false, None) => NewState::StartedEarly {
-            shared: plan.mode.shares_files() && state.path(NEW_SNAPSHOT)?.exists(),
+            shared: match plan.mode {
+                // What says where files belong is written before the first of them is placed.
+                Mode::Link => state.path(NEW_SNAPSHOT)?.exists(),
+                Mode::Swap => has_swap_list(state)?,
+                _ => false,
+            },
         },
     })
 }

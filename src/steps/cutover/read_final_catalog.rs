@@ -102,9 +102,9 @@ fn read_in_use(cx: &mut Context<'_>, running: &Running) -> Result<String> {
 /// directories are in memory when they are listed again.
 fn place_beside(cx: &mut Context<'_>) -> Result<()> {
     match cx.plan.mode {
-        Mode::Clone | Mode::CopyFileRange | Mode::Auto => Ok(()),
         Mode::Copy => first_copies::beside(cx, NAME).map(|_| ()),
         Mode::Link => transfer::link_beside(&*cx.file_map()?, &cx.work(NAME)).map(|_| ()),
+        _ => Ok(()),
     }
 }
 

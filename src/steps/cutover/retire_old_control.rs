@@ -3,11 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::error::Result;
-use crate::steps::context::{CONTROL, Context};
+use crate::plan::Mode;
+use crate::steps::context::{CONTROL, Context, RETIRED};
 use crate::steps::{Phase, Step};
-
-/// The name pg_upgrade gives it too; operators know it.
-const RETIRED: &str = "global/pg_control.old";
 
 pub(super) struct RetireOldControl;
 
@@ -20,8 +18,9 @@ impl Step for RetireOldControl {
         Phase::Cutover
     }
 
+    /// By swap it was done before the first file of old was moved.
     fn needed(&self, cx: &Context<'_>) -> Result<bool> {
-        Ok(cx.plan.mode.shares_files())
+        Ok(cx.plan.mode == Mode::Link)
     }
 
     fn intent(&self, _cx: &mut Context<'_>) -> Result<Value> {
@@ -29,23 +28,34 @@ impl Step for RetireOldControl {
     }
 
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
-        let old = cx.old_area()?;
-        if old.path(CONTROL)?.exists() {
-            old.rename(CONTROL, &old, RETIRED)?;
-        }
-        // Who started old before this moment is seen, and after it nobody can.
-        if let Err(error) = cx.old_is_untouched(RETIRED) {
-            old.rename(RETIRED, &old, CONTROL)?;
-            return Err(error);
-        }
+        retire(cx)?;
         Ok("old cannot be started any more".to_owned())
     }
 
     fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
-        let old = cx.old_area()?;
-        if old.path(RETIRED)?.exists() && !old.path(CONTROL)?.exists() {
-            old.rename(RETIRED, &old, CONTROL)?;
-        }
-        Ok(())
+        give_back(cx)
     }
+}
+
+/// Takes old's control file away, unless old was started before.
+pub(super) fn retire(cx: &Context<'_>) -> Result<()> {
+    let old = cx.old_area()?;
+    if old.path(CONTROL)?.exists() {
+        old.rename(CONTROL, &old, RETIRED)?;
+    }
+    // Who started old before this moment is seen, and after it nobody can.
+    if let Err(error) = cx.old_is_untouched(RETIRED) {
+        old.rename(RETIRED, &old, CONTROL)?;
+        return Err(error);
+    }
+    Ok(())
+}
+
+/// Gives it back.
+pub(super) fn give_back(cx: &Context<'_>) -> Result<()> {
+    let old = cx.old_area()?;
+    if old.path(RETIRED)?.exists() && !old.path(CONTROL)?.exists() {
+        old.rename(RETIRED, &old, CONTROL)?;
+    }
+    Ok(())
 }

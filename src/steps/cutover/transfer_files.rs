@@ -47,6 +47,21 @@ impl Step for TransferFiles {
                 let moved = transfer::copy_file_range(&map, &work)?;
                 Ok(said(Mode::CopyFileRange, moved))
             }
+            Mode::Swap => {
+                let moves = match cx.swap_list_if_any()? {
+                    Some(known) => known,
+                    None => {
+                        let moves = transfer::moves(&map, &work)?;
+                        cx.save_swap_list(&moves)?;
+                        moves
+                    }
+                };
+                let moved = transfer::swap(&moves, &work)?;
+                Ok(format!(
+                    "{} moved",
+                    counted(moved.files + moved.kept, "file")
+                ))
+            }
             Mode::Auto => {
                 let plan = cx.plan;
                 let (to_clone, to_copy) =
@@ -58,18 +73,37 @@ impl Step for TransferFiles {
         }
     }
 
-    /// First copies and links are mended by the next cutover and removed with new. Copies of which
-    /// nothing was written down go, to be made again from what old has by then.
+    /// First copies and links are mended by the next cutover and removed with new; what was moved
+    /// is moved back. Copies of which nothing was written down go, to be made again from what old
+    /// has by then.
     fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
         match cx.plan.mode {
             Mode::Copy if cx.discarding || first_copies::are_kept(cx)? => Ok(()),
             Mode::Link => Ok(()),
+            // Before anything of new is removed.
+            Mode::Swap => move_back(cx),
             _ if cx.discarding => Ok(()),
             Mode::Copy | Mode::Clone | Mode::CopyFileRange | Mode::Auto => {
                 let map = cx.places_in_new()?;
                 transfer::remove(&map, &cx.work(NAME)).map(|_| ())
             }
         }
+    }
+}
+
+/// Every file of the list is in old again, or that is an error. Without a list nothing was moved;
+/// but where new has files all the same, it is looked whether old has them too.
+fn move_back(cx: &Context<'_>) -> Result<()> {
+    let work = cx.work(NAME);
+    match cx.swap_list_if_any()? {
+        Some(moves) => {
+            transfer::swap_back(&moves, &work)?;
+            cx.forget_swap_list()
+        }
+        None if transfer::has_any(&cx.places_in_new()?)? => {
+            transfer::nothing_moved(&*cx.file_map()?)
+        }
+        None => Ok(()),
     }
 }
 

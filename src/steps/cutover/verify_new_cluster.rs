@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use crate::error::{Code, Error, Result};
 use crate::pg::amount::counted;
-use crate::steps::context::CONTROL;
+use crate::plan::Mode;
+use crate::steps::context::{CONTROL, RETIRED};
 use crate::steps::{Context, Phase, Step};
 use crate::verify;
 
@@ -22,13 +23,17 @@ impl Step for VerifyNewCluster {
         Phase::Cutover
     }
 
-    /// Where this process has just linked, every name it left alone was the right file: only
+    /// By swap, each file must be the one that old had. Where this process has just linked, every name it left alone was the right file: only
     /// what it changed is looked at. Otherwise both directories are listed again.
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
         cx.keep_hold_of_old()?;
-        cx.old_is_untouched(CONTROL)?;
+        cx.old_is_untouched(match cx.plan.mode {
+            Mode::Swap => RETIRED,
+            _ => CONTROL,
+        })?;
         let (map, jobs, cancel) = (cx.file_map()?, cx.plan.jobs, cx.cancel);
         let compared = match cx.mended.take() {
+            _ if cx.plan.mode == Mode::Swap => verify::swapped(&cx.swap_list()?, jobs, cancel)?,
             Some(folders) => verify::mended(&map, &folders, jobs, cancel)?,
             None => verify::names_and_sizes(&map, cx.plan.mode, jobs, cancel)?,
         };

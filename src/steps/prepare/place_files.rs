@@ -42,7 +42,7 @@ impl Step for PlaceFiles {
                 let (files, bytes) = (counted(all.files, "file"), size(all.written));
                 Ok(format!("{files}, {bytes} copied"))
             }
-            Mode::Clone | Mode::CopyFileRange | Mode::Auto => Ok(format!(
+            Mode::Clone | Mode::CopyFileRange | Mode::Swap | Mode::Auto => Ok(format!(
                 "made room; the files are {} in the cutover",
                 cx.plan.mode.done()
             )),

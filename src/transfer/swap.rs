@@ -1,0 +1,192 @@
+//! Swap mode: files of old are moved to new, and back.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use super::listing::{Moved, Name, Old, pending, pending_of};
+use super::{Work, in_folder};
+use crate::disk::{Area, AreaDir};
+use crate::error::{Code, Error, Remedy, Result};
+use crate::plan::{FileMap, Folder};
+use crate::work::each;
+
+/// Every file that is moved: written down, as a whole, before the first one is.
+///
+/// What has been done of it is not written down. The inode of a file says where it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moves {
+    /// Format of this document.
+    pub v: u32,
+    /// The folders, as in the file map.
+    pub folders: Vec<FolderMoves>,
+}
+
+/// The files of one folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderMoves {
+    /// Name of the database.
+    pub database: String,
+    /// Their directory in old.
+    pub old_dir: PathBuf,
+    /// The root the new directory lies under.
+    pub new_root: PathBuf,
+    /// Their directory in new, relative to it.
+    pub new_dir: PathBuf,
+    /// Of each its name in old, its name in new, and its inode.
+    pub files: Vec<(String, String, u64)>,
+}
+
+/// Lists what is to be moved, with old at rest and whole; what new has in its place is unlinked.
+pub fn moves(map: &FileMap, work: &Work<'_>) -> Result<Moves> {
+    let mut folders = Vec::with_capacity(map.folders.len());
+    for folder in &map.folders {
+        work.cancel.check()?;
+        let found = list(folder).map_err(|error| in_folder(error, folder))?;
+        folders.push(found);
+    }
+    Ok(Moves { v: 1, folders })
+}
+
+fn list(folder: &Folder) -> Result<FolderMoves> {
+    let pending = pending(folder)?;
+    for listed in &pending.present {
+        pending.new.unlink(listed.file.file_name())?;
+    }
+    let mut files = Vec::with_capacity(pending.wanted.len());
+    for wanted in &pending.wanted {
+        let inode = pending.inode(wanted)?;
+        files.push((wanted.old.file_name(), wanted.new.file_name(), inode));
+    }
+    Ok(FolderMoves {
+        database: folder.database.clone(),
+        old_dir: folder.old_dir.clone(),
+        new_root: folder.new_root.clone(),
+        new_dir: folder.new_dir.clone(),
+        files,
+    })
+}
+
+/// Moves every file of the list to new that is not there yet.
+///
+/// # Errors
+///
+/// `FileVanished` where a file is in neither place, `TransferFailed` where another one has its
+/// name. Nothing is ever replaced.
+pub fn swap(moves: &Moves, work: &Work<'_>) -> Result<Moved> {
+    shift_all(moves, work, |old, new, (of_old, of_new, inode)| {
+        shift((old, of_old), (new, of_new), *inode)
+    })
+}
+
+/// Moves every file of the list back to old that is not there yet; the errors are those of
+/// [`swap`]. Where it succeeds, old has all of them.
+pub fn swap_back(moves: &Moves, work: &Work<'_>) -> Result<Moved> {
+    shift_all(moves, work, |old, new, (of_old, of_new, inode)| {
+        shift((new, of_new), (old, of_old), *inode)
+    })
+}
+
+/// An error where new has a file that old lacks, though no list says that it was moved.
+pub fn nothing_moved(map: &FileMap) -> Result<()> {
+    for folder in &map.folders {
+        let pending = pending_of(folder, Old::InUse)?;
+        for name in pending.names() {
+            if let Name::TooMany(file) = name {
+                return Err(Error::new(
+                    Code::FileVanished,
+                    "new has a file that old lacks, and the list of what was moved is gone",
+                )
+                .fact("file", pending.new.path().join(file.file_name()).display())
+                .fact("old", pending.old.path().display())
+                .remedy(Remedy::manual(
+                    "put swap.json back into the state directory; new must not be removed before \
+                     old has its files again",
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+type File = (String, String, u64);
+
+/// Every folder, and both directories durably, also where nothing is left to do in them: who did
+/// it may have been killed before this.
+fn shift_all(
+    moves: &Moves,
+    work: &Work<'_>,
+    shift: impl Fn(&AreaDir, &AreaDir, &File) -> Result<bool> + Sync,
+) -> Result<Moved> {
+    let total: usize = moves.folders.iter().map(|folder| folder.files.len()).sum();
+    let (done, moved) = (AtomicU64::new(0), AtomicU64::new(0));
+    each(work.jobs, &moves.folders, work.cancel, |folder| {
+        let in_this = || -> Result<()> {
+            let (old, new) = folder.open()?;
+            for (number, file) in folder.files.iter().enumerate() {
+                if number % 1024 == 0 {
+                    work.cancel.check()?;
+                }
+                if shift(&old, &new, file)? {
+                    moved.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+            new.sync()?;
+            old.sync()
+        };
+        in_this().map_err(|error| error.fact("database", &folder.database))?;
+        let count = folder.files.len() as u64;
+        let now = done.fetch_add(count, Ordering::SeqCst) + count;
+        work.progress("files", now, total as u64);
+        Ok(())
+    })?;
+    let files = moved.into_inner();
+    Ok(Moved {
+        files,
+        kept: total as u64 - files,
+        bytes: 0,
+    })
+}
+
+impl FolderMoves {
+    /// Both directories, to be written to.
+    fn open(&self) -> Result<(AreaDir, AreaDir)> {
+        let old = Area::new(&self.old_dir)?.open_dir("")?;
+        let new = Area::new(&self.new_root)?.open_dir(&self.new_dir)?;
+        Ok((old, new))
+    }
+}
+
+/// Moves one file, if it is not there; says whether it did.
+fn shift(
+    (from, from_name): (&AreaDir, &String),
+    (to, to_name): (&AreaDir, &String),
+    inode: u64,
+) -> Result<bool> {
+    let here = from.identity(from_name)?.map(|found| found.inode);
+    let there = to.identity(to_name)?.map(|found| found.inode);
+    match (here, there) {
+        (Some(here), None) if here == inode => {
+            to.take_from(from, from_name, to_name).map(|()| true)
+        }
+        (None, Some(there)) if there == inode => Ok(false),
+        // A file system without a journal may have kept both names through a power cut.
+        (Some(here), Some(there)) if here == inode && there == inode => {
+            from.unlink(from_name).map(|()| true)
+        }
+        (None, None) => Err(Error::new(
+            Code::FileVanished,
+            "a file that was to be moved is in neither cluster",
+        )
+        .fact("file", from.path().join(from_name).display())
+        .fact("or", to.path().join(to_name).display())),
+        _ => Err(Error::new(
+            Code::TransferFailed,
+            "another file has the name of one that was to be moved",
+        )
+        .fact("file", from.path().join(from_name).display())
+        .fact("or", to.path().join(to_name).display())
+        .fact("inode", inode)),
+    }
+}
