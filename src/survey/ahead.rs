@@ -1,10 +1,15 @@
 //! Old's catalogs are brought into memory while other things are looked at.
 
+use std::fs::DirEntry;
+use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 
 use super::inventory::database_folders;
 use crate::disk::ReadAhead;
-use crate::pg::{DataDir, Oid, RelFile, RelFileNumber};
+use crate::pg::{DataDir, Fork, RelFile};
+
+/// The numbers of catalogs are below this one; those of the information schema are not.
+const GIVEN_BY_HAND: u32 = 10_000;
 
 /// Catalogs nobody reads here, which may be large: `pg_largeobject`, `pg_statistic` with its
 /// toast table, and their indexes.
@@ -20,6 +25,7 @@ pub fn read_ahead(old: &DataDir) -> ReadAhead {
     let tablespaces = entries(&old.path.join("pg_tblspc")).into_iter();
     let major = old.major;
     let elsewhere = tablespaces
+        .map(|entry| entry.path())
         .flat_map(move |location| DataDir::version_folders(&location, major).unwrap_or_default());
     let places = std::iter::once(base).chain(elsewhere);
     let databases = places.flat_map(|place| {
@@ -31,24 +37,28 @@ pub fn read_ahead(old: &DataDir) -> ReadAhead {
     ReadAhead::begin(databases.flat_map(|folder| catalogs(&folder)))
 }
 
-fn entries(dir: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).collect()
+fn entries(dir: &Path) -> Vec<DirEntry> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten();
+    entries.flatten().collect()
 }
 
 fn number(folder: &Path) -> Option<u32> {
     folder.file_name()?.to_str()?.parse().ok()
 }
 
+/// In the order in which they probably lie on the disk.
 fn catalogs(folder: &Path) -> Vec<PathBuf> {
     let mut files = entries(folder);
-    files.retain(|file| {
-        let name = file.file_name().and_then(|name| name.to_str());
-        name.and_then(RelFile::parse).is_some_and(|file| {
-            file.number < RelFileNumber(Oid::FIRST_NORMAL.0) && !UNREAD.contains(&file.number.0)
-        })
-    });
-    files
+    files.retain(|entry| entry.file_name().to_str().is_some_and(is_read));
+    files.sort_by_key(DirEntryExt::ino);
+    files.iter().map(DirEntry::path).collect()
+}
+
+fn is_read(name: &str) -> bool {
+    RelFile::parse(name).is_some_and(|file| {
+        let number = file.number.0;
+        number < GIVEN_BY_HAND && file.fork == Fork::Main && !UNREAD.contains(&number)
+    })
 }
 
 #[cfg(test)]
@@ -58,14 +68,19 @@ mod tests {
     #[test]
     fn only_catalogs_that_are_read_are_read_ahead() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["1259", "1259_fsm", "2613", "2840.1", "16384", "PG_VERSION"] {
+        for name in [
+            "1259",
+            "1259.1",
+            "1259_fsm",
+            "2613",
+            "2840.1",
+            "13000",
+            "PG_VERSION",
+        ] {
             std::fs::write(dir.path().join(name), "").unwrap();
         }
         let mut found = catalogs(dir.path());
         found.sort();
-        assert_eq!(
-            found,
-            ["1259", "1259_fsm"].map(|name| dir.path().join(name))
-        );
+        assert_eq!(found, ["1259", "1259.1"].map(|name| dir.path().join(name)));
     }
 }
