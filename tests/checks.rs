@@ -278,9 +278,7 @@ fn all_examples(checks: &[Check], version: MajorVersion) -> Vec<String> {
     if let Err(failure) = bench.expect_clean(checks) {
         failures.push(format!("{version}, at first: {failure}"));
     }
-    let mut asked = bench.asked_in_vain(checks);
-    // Before 14 that cannot be seen so cheaply.
-    asked.retain(|id| version >= MajorVersion(14) || id != "collation-versions");
+    let asked = bench.asked_in_vain(checks);
     if !asked.is_empty() {
         failures.push(format!("{version}, asked in vain: {asked:?}"));
     }
