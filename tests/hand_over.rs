@@ -96,11 +96,7 @@ fn by_link_the_way_back_ends_when_new_is_started() {
             trip.run(words).refused(
                 4,
                 "PGM-2008",
-                &[
-                    "has written to the files it shares with old",
-                    "mode",
-                    "link",
-                ],
+                &["has written to files that were old's", "mode", "link"],
             );
         }
         let status = trip.run(&["status"]).stdout;
@@ -144,6 +140,45 @@ fn by_copy_the_way_back_costs_what_was_written_to_new() {
         trip.run(&["rollback", "--discard-new-writes"]).demand(0);
         case.demand_back("rollback of a started new cluster");
     });
+}
+
+/// While a way back is interrupted before it has taken new's control file, new can be started.
+#[test]
+fn a_way_back_is_not_gone_on_over_what_was_written_to_new_meanwhile() {
+    as_server_user(
+        "a_way_back_is_not_gone_on_over_what_was_written_to_new_meanwhile",
+        || {
+            for mode in ["copy", "link", "swap"] {
+                let case = Case::new(mode);
+                let trip = &case.trip;
+                trip.prepare();
+                trip.cutover();
+                let global = trip.new.join("global");
+                let allow = |mode| {
+                    let mode = fs::Permissions::from_mode(mode);
+                    fs::set_permissions(&global, mode).unwrap();
+                };
+                allow(0o500);
+                trip.run(&["rollback"]).demand(6);
+                allow(0o700);
+                trip.demand_standing("the way back has begun");
+
+                let new = trip.new_cluster();
+                let server = new.start();
+                server.sql("app", "INSERT INTO elsewhere VALUES (9999, 'in new')");
+                let running = "a server is running in the new data directory";
+                trip.run(&["resume"]).refused(6, "PGM-1204", &[running]);
+                server.stop();
+                trip.run(&["resume"])
+                    .refused(6, "PGM-2008", &["has been started"]);
+                case.demand_arrived(&new_dump(&case));
+                if mode == "copy" {
+                    trip.run(&["rollback", "--discard-new-writes"]).demand(0);
+                    case.demand_back("rollback of a new cluster started meanwhile");
+                }
+            }
+        },
+    );
 }
 
 /// A crash can leave new's control file in place, and then anybody can start it.

@@ -8,7 +8,7 @@ use crate::event::EventKind;
 use crate::fault;
 use crate::journal::{Milestone, Phase, Record, Standing, StepState, Target};
 use crate::plan::Mode;
-use crate::steps::{NewState, started_early};
+use crate::steps::{NewState, new_state, started_early};
 
 impl Engine<'_> {
     /// Undoes everything.
@@ -28,6 +28,14 @@ impl Engine<'_> {
             Ok(()) => Outcome::done(self.state().standing()),
             Err(error) => self.stopped(error),
         }
+    }
+
+    /// Whether an interrupted way back may be gone on: while new's control file is in place,
+    /// anybody may have started it since, and what was written to it is not to be lost unasked.
+    pub(super) fn still_open(&self) -> Result<()> {
+        self.cx.new_is_down()?;
+        let new = new_state(self.cx.plan, &self.cx.state)?;
+        self.way_back_open(Standing::RollingBack, new, false)
     }
 
     fn way_back_open(&self, standing: Standing, new: NewState, discard: bool) -> Result<()> {
@@ -55,7 +63,7 @@ impl Engine<'_> {
             return Err(Error::new(
                 Code::WayBackGone,
                 "the new cluster is gone or is another one, so nobody can tell whether it has \
-                 written to the files it shared with old",
+                 written to files of old",
             )
             .fact("new data directory", plan.new.data_dir.display())
             .remedy(Remedy::manual(match plan.mode {
@@ -78,7 +86,7 @@ impl Engine<'_> {
         if plan.mode.shares_files() && new == NewState::Started {
             return Err(Error::new(
                 Code::WayBackGone,
-                "the new cluster has been started and has written to the files it shares with old",
+                "the new cluster has been started and has written to files that were old's",
             )
             .fact("new data directory", plan.new.data_dir.display())
             .fact("mode", plan.mode)

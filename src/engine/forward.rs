@@ -98,7 +98,10 @@ impl Engine<'_> {
                 Err(error) => self.stopped(error),
             },
             Standing::CuttingOver => self.cutover(),
-            Standing::RollingBack => self.go_on_backward(),
+            Standing::RollingBack => match self.still_open() {
+                Ok(()) => self.go_on_backward(),
+                Err(error) => self.stopped(error),
+            },
             standing => Outcome::unchanged(
                 Error::new(Code::WrongStanding, "there is nothing to resume"),
                 Some(standing),
