@@ -166,6 +166,8 @@ fn is_ours(name: &str) -> bool {
         "released-control.json",
         "machine.json",
         "swap.json",
+        "first-copies.jsonl",
+        "first-copies.jsonl.new",
     ];
     let plain = name
         .strip_prefix('.')

@@ -54,6 +54,8 @@ fn list(folder: &Folder) -> Result<FolderMoves> {
     for listed in &pending.present {
         pending.new.unlink(listed.file.file_name())?;
     }
+    // A name that came back after a power cut would be in the way of both ways.
+    pending.new.sync()?;
     let mut files = Vec::with_capacity(pending.wanted.len());
     for wanted in &pending.wanted {
         let inode = pending.inode(wanted)?;
@@ -180,13 +182,20 @@ fn shift(
             "a file that was to be moved is in neither cluster",
         )
         .fact("file", from.path().join(from_name).display())
-        .fact("or", to.path().join(to_name).display())),
+        .fact("or", to.path().join(to_name).display())
+        .fact("inode", inode)
+        .remedy(Remedy::manual(
+            "find the file with this inode, put it back under either name, and run the command again",
+        ))),
         _ => Err(Error::new(
             Code::TransferFailed,
             "another file has the name of one that was to be moved",
         )
         .fact("file", from.path().join(from_name).display())
         .fact("or", to.path().join(to_name).display())
-        .fact("inode", inode)),
+        .fact("inode", inode)
+        .remedy(Remedy::manual(
+            "move the file that has its name out of the way, and run the command again",
+        ))),
     }
 }

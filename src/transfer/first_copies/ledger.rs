@@ -84,6 +84,7 @@ impl Ledger {
 
     /// Removes it; copies that are there are nobody's then.
     pub fn forget(state: &Area) -> Result<()> {
+        state.remove_file(SHORTER)?;
         state.remove_file(LEDGER)
     }
 
