@@ -30,7 +30,7 @@ pub fn run(global: &Global, arguments: &Rollback) -> Exit {
     )
 }
 
-/// Whether stopping new would open no way back: by link its first start has ended it.
+/// Whether stopping new would open no way back: by link and by swap its first start has ended it.
 fn is_gone(engine: &mut Engine<'_>, plan: &Plan) -> bool {
     let became = new_state(plan, &engine.context().state);
     plan.mode.shares_files() && matches!(became, Ok(NewState::Started))

@@ -377,7 +377,7 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>> {
         let renamed = path.with_extension("old");
         if renamed.exists() {
             return error.fact("found instead", renamed.display()).remedy(Remedy::manual(format!(
-                "An upgrade whose new cluster shares its files renamed it. Only where that new cluster was never started, and never will be, may it be put back: mv {} {}",
+                "An upgrade by link or by swap renamed it. Where its state directory is left, run pg_migrator rollback with it. By swap the files of this cluster were moved to the new one, and without them it must not be started. Only after an upgrade by link, and only where the new cluster was never started and never will be, may it be put back: mv {} {}",
                 shell_path(&renamed),
                 shell_path(path)
             )));

@@ -58,9 +58,9 @@ pub fn standing_sentence(standing: Standing, clusters: Clusters<'_>) -> String {
              the old cluster in {old} is as it was and {may_be_started}"
         ),
         Standing::CuttingOver if clusters.started && clusters.shared => format!(
-            "the new cluster in {new} has been started before the cutover ended; the old cluster \
-             in {old} shares its files, so there is no way back to it and it must never be \
-             started again: resume"
+            "the new cluster in {new} has been started before the cutover ended; the files of \
+             the old cluster in {old} are now those of new, so there is no way back to it and it \
+             must never be started again: resume"
         ),
         Standing::CuttingOver if clusters.started => format!(
             "the new cluster in {new} has been started before the cutover ended; the old cluster \
@@ -71,8 +71,9 @@ pub fn standing_sentence(standing: Standing, clusters: Clusters<'_>) -> String {
              nor the new one in {new}: resume or roll back"
         ),
         Standing::Upgraded if clusters.started && clusters.shared => format!(
-            "the new cluster in {new} is complete and has been started; the old cluster in {old} \
-             shares its files, so there is no way back to it and it must never be started again"
+            "the new cluster in {new} is complete and has been started; the files of the old \
+             cluster in {old} are now those of new, so there is no way back to it and it must \
+             never be started again"
         ),
         Standing::Upgraded if clusters.started => format!(
             "the new cluster in {new} is complete and has been started; the old cluster in {old} \
@@ -111,7 +112,7 @@ fn early_sentence(clusters: Clusters<'_>) -> String {
     match clusters.shared {
         true => format!(
             "the new cluster in {new} was started before it was complete and may have written to \
-             files it shares with the old cluster in {old}: start neither before a person has \
+             files of the old cluster in {old}: start neither before a person has \
              looked at both"
         ),
         false => format!(

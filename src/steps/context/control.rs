@@ -166,7 +166,7 @@ pub fn started_early(plan: &Plan, shared: bool) -> Error {
 fn started(plan: &Plan) -> Error {
     Error::new(
         Code::WayBackGone,
-        "the new cluster has been started and may have written to the files it shares with old",
+        "the new cluster has been started and may have written to files of old",
     )
     .fact("new data directory", plan.new.data_dir.display())
     .remedy(Remedy::command(plan.command("resume")))

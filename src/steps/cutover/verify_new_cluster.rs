@@ -23,8 +23,9 @@ impl Step for VerifyNewCluster {
         Phase::Cutover
     }
 
-    /// By swap, each file must be the one that old had. Where this process has just linked, every name it left alone was the right file: only
-    /// what it changed is looked at. Otherwise both directories are listed again.
+    /// By swap, each file must be the one that old had. Where this process has just linked, every
+    /// name it left alone was the right file: only what it changed is looked at. Otherwise both
+    /// directories are listed again.
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
         cx.keep_hold_of_old()?;
         cx.old_is_untouched(match cx.plan.mode {
@@ -39,7 +40,10 @@ impl Step for VerifyNewCluster {
         };
         if compared.differences.is_empty() {
             let files = counted(compared.files, "file");
-            return Ok(format!("names and sizes of {files} are right"));
+            return Ok(match cx.plan.mode {
+                Mode::Swap => format!("{files}, each the one that old had"),
+                _ => format!("names and sizes of {files} are right"),
+            });
         }
         let error = Error::new(Code::TransferFailed, "files of old and new differ")
             .fact("differences", compared.differences.len());
