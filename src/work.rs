@@ -4,4 +4,4 @@ mod cancel;
 mod each;
 
 pub use cancel::{Cancel, install_signal_handlers};
-pub use each::{both, each};
+pub use each::{both, each, lock};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::args::{Global, Verify};
 use super::run::{Ending, Run};
@@ -14,11 +14,8 @@ use crate::event::{EventKind, Found, Severity, Sink};
 use crate::pg::amount::{count, counted, size};
 use crate::pg::quote::shell_path;
 use crate::pg::{ClusterState, ControlFile, DataDir};
-use crate::server::{self, Side, privileges, stop_leftover};
+use crate::server::{self, LEFTOVER_LIMIT, Side, privileges, stop_leftover};
 use crate::verify::{CheckedPages, Fault, WrongPage, checked_pages};
-
-/// How long a private server that was left behind may take to stop.
-const LEFTOVER_LIMIT: Duration = Duration::from_secs(600);
 
 pub fn run(global: &Global, arguments: &Verify) -> Exit {
     let run = Run::begin(global);

@@ -8,11 +8,8 @@ use crate::disk::{Lock, ReadAhead};
 use crate::error::{Code, Error, Remedy, Result};
 use crate::event::{Advice, EventKind, Found, Severity, Sink};
 use crate::pg::DataDir;
-use crate::server::{privileges, stop_leftover};
+use crate::server::{LEFTOVER_LIMIT, privileges, stop_leftover};
 use crate::survey::{Request, Sight, Surveyed, read_ahead, survey as look};
-
-/// How long a private server that was left behind may take to stop.
-const LEFTOVER_LIMIT: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// Both sides as they were seen from outside, and old locked.
 pub struct Looked {
@@ -81,6 +78,7 @@ fn own_and_look(
     privileges::become_owner(&old.path)?;
     let lock = Lock::on_directory(&old.path)?;
     stop_leftover(&old, LEFTOVER_LIMIT)?;
+    // A server that runs has them in memory.
     let served = old.path.join("postmaster.pid").exists();
     let ahead = (!served).then(|| read_ahead(&old));
     Ok((look(&request), lock, ahead))

@@ -13,7 +13,7 @@ use crate::catalog::{
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::MajorVersion;
 use crate::server::{Cancel, Client, Endpoint};
-use crate::work::each;
+use crate::work::{each, lock};
 
 /// How often what changed meanwhile is read and dumped again.
 const ROUNDS: u32 = 6;
@@ -445,10 +445,4 @@ fn in_the_way(old: &Endpoint, database: &str) -> Error {
         .filter_map(|mut row| row.pop().flatten())
         .take(NAMED)
         .fold(error, |error, holder| error.fact("session", holder))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

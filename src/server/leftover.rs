@@ -34,6 +34,9 @@ pub fn leftover(datadir: &DataDir) -> Result<Option<i32>> {
     Ok(datadir.postmaster_opts()?.filter(ours).map(|_| file.pid))
 }
 
+/// How long a private server that was left behind may take to stop.
+pub const LEFTOVER_LIMIT: Duration = Duration::from_secs(600);
+
 /// Stops what [`leftover`] finds, in fast mode, and removes the directory of its socket.
 ///
 /// Nothing happens to a server that is not ours, and none is needed: where the kernel has

@@ -10,7 +10,7 @@ use postgres::{CancelToken, NoTls};
 use super::client::Client;
 use super::endpoint::Endpoint;
 use crate::error::{Code, Error, Result};
-use crate::work::Cancel;
+use crate::work::{Cancel, lock};
 
 /// How soon a statement that is running learns of a requested stop.
 const WATCH: Duration = Duration::from_millis(50);
@@ -123,11 +123,4 @@ impl<T> Shared<T> {
             }
         }
     }
-}
-
-/// A lock whose holder panicked: the panic itself ends the scope.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -9,7 +9,7 @@ mod service;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -39,9 +39,6 @@ pub(super) const RETIRED: &str = "global/pg_control.old";
 const SWAP_LIST: &str = "swap.json";
 /// Files of new's catalogs whose rows must be frozen.
 const HEAPS: &str = "new-catalogs.json";
-
-/// How long a private server that was left behind may take to stop.
-const LEFTOVER_LIMIT: Duration = Duration::from_secs(600);
 
 /// What every step works with.
 pub struct Context<'a> {
@@ -291,7 +288,7 @@ impl<'a> Context<'a> {
     pub fn end_leftovers(&self) -> Result<()> {
         for dir in [self.old_dir(), self.new_dir()] {
             if dir.path.join("PG_VERSION").exists() {
-                server::stop_leftover(&dir, LEFTOVER_LIMIT)?;
+                server::stop_leftover(&dir, server::LEFTOVER_LIMIT)?;
             }
         }
         Ok(())

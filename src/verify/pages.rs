@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::page::{PageHeader, checksum};
 use crate::pg::{ControlFile, DataDir};
-use crate::work::{Cancel, each};
+use crate::work::{Cancel, each, lock};
 
 /// How many pages are named; of more only the number is told.
 const NAMED: usize = 10_000;
@@ -274,13 +274,6 @@ impl<'a> Told<'a> {
             (self.progress)(done, self.total);
         }
     }
-}
-
-/// A lock whose holder panicked: the panic itself ends the scope.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::error::{Code, Error, Result};
 use crate::pg::page::{HEADER_SIZE, PageHeader};
 use crate::pg::slru::{XactStatus, xact_position};
 use crate::pg::{Lsn, Xid, control};
-use crate::work::{Cancel, each};
+use crate::work::{Cancel, each, lock};
 
 /// Size of a page; the control files of both clusters were compared before.
 const PAGE: usize = 8192;
@@ -226,13 +226,6 @@ pub(super) fn fill(file: &File, chunk: &mut [u8], from: u64) -> std::io::Result<
         }
     }
     Ok(filled)
-}
-
-/// A lock whose holder panicked: the panic itself ends the scope.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -64,8 +64,8 @@ pub fn both<A: Send, B>(
     Ok((beside, main))
 }
 
-/// A lock whose holder panicked: the panic itself ends the scope.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+/// What a mutex guards, also where a holder panicked: the panic itself ends the scope.
+pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)

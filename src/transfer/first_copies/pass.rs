@@ -15,7 +15,7 @@ use crate::pg::RelFile;
 use crate::plan::{FileMap, Folder};
 use crate::transfer::listing::{Name, Old, Pending, Wanted, pending_of};
 use crate::transfer::{Work, in_folder};
-use crate::work::each;
+use crate::work::{each, lock};
 
 /// So many files, or bytes, are copied before they are waited for and written down. What a
 /// killed run has not written down is copied anew.
@@ -298,10 +298,4 @@ fn run(task: &Task<'_>, ledger: &Ledger, pace: &Pace<'_>) -> Result<Option<Made>
         vanished(task.place, task.wanted, pace.old)?;
     }
     Ok(made)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
