@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{Cluster, bindir, program};
 
 /// Longer than any step of these tests takes.
-const LIMIT: Duration = Duration::from_secs(120);
+pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// How often a moment is tried to be met that may be over before a signal comes.
 pub const ATTEMPTS: usize = 20;
