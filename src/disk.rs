@@ -42,6 +42,6 @@ pub use replica::{OldFile, Replica};
 pub use space::{FileId, Space, identity, identity_if_present, space};
 pub use speed::{Speed, speed};
 pub use stamp::{Era, MARGIN, Stamp, now, times_tell};
-pub use sync::sync_filesystem;
+pub use sync::{filesystem_sync_tells, sync_filesystem, unwritten};
 pub use temporary::temporary;
 pub use trial::{Mount, Possible, mount, possible};

@@ -57,6 +57,33 @@ impl Area {
     }
 }
 
+/// Whether [`sync_filesystem`] fails where something could not be written: Linux tells since 5.8.
+pub fn filesystem_sync_tells() -> bool {
+    nix::sys::utsname::uname().is_ok_and(|kernel| tells(kernel.sysname(), kernel.release()))
+}
+
+fn tells(system: &OsStr, release: &OsStr) -> bool {
+    let release = release.to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    let mut number = || numbers.next().and_then(|part| part.parse::<u32>().ok());
+    let version = (number(), number());
+    system == "Linux" && version >= (Some(5), Some(8)) && version.1.is_some()
+}
+
+/// What has been written to files and has not reached a disk, of the whole machine, where the
+/// kernel says so.
+pub fn unwritten() -> Option<u64> {
+    unwritten_of(&std::fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+fn unwritten_of(meminfo: &str) -> Option<u64> {
+    let kilobytes = |name: &str| -> Option<u64> {
+        let value = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+        value.trim().strip_suffix("kB")?.trim().parse().ok()
+    };
+    Some((kilobytes("Dirty:")? + kilobytes("Writeback:")?) * 1024)
+}
+
 /// Makes durable everything on the file system that holds `path`, whoever wrote it.
 pub fn sync_filesystem(path: &Path) -> Result<()> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
@@ -180,6 +207,26 @@ mod tests {
     use crate::error::Code;
     use std::fs;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn kernels_that_tell_of_lost_writes_are_known() {
+        let tells = |system: &str, release: &str| tells(system.as_ref(), release.as_ref());
+        for release in ["5.8.0", "5.10.0-30-amd64", "6.1", "10.0.1+"] {
+            assert!(tells("Linux", release), "{release}");
+        }
+        for release in ["4.18.0-553.el8.x86_64", "5.7.19", "3.10", "6", "", "next"] {
+            assert!(!tells("Linux", release), "{release}");
+        }
+        assert!(!tells("FreeBSD", "14.1-RELEASE"));
+    }
+
+    #[test]
+    fn what_is_unwritten_is_read_from_the_kernel() {
+        let text = "MemFree: 5 kB\nDirty:               132 kB\nWriteback:             8 kB\nWritebackTmp: 1 kB\n";
+        assert_eq!(unwritten_of(text), Some(140 * 1024));
+        assert_eq!(unwritten_of("Dirty: 132 kB\n"), None);
+        assert_eq!(unwritten_of("Dirty: many\nWriteback: 0 kB\n"), None);
+    }
 
     #[test]
     fn every_kind_of_entry_is_synced_or_passed_over() {

@@ -15,7 +15,9 @@ use crate::work::each;
 ///
 /// What new had of them is unlinked first, so that a copy that was interrupted is begun anew.
 /// Large files are begun first. All are on their way to the disk before the first is waited for:
-/// a sync for each as it was written would commit the journal of the file system as often.
+/// a sync for each as it was written would commit the journal of the file system as often. Many
+/// small ones are waited for together: even where nothing is left to be written, a sync for each
+/// has the disk empty its cache as often.
 pub fn copy(map: &FileMap, work: &Work<'_>) -> Result<Moved> {
     make_all(map, work, Durable::EachFile, |pending, old, new| {
         pending.new.copy_from(&pending.old, old, new)
@@ -25,10 +27,34 @@ pub fn copy(map: &FileMap, work: &Work<'_>) -> Result<Moved> {
 /// How one waits until what was made is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Durable {
-    /// For each file and each directory.
+    /// For each file and each directory, unless there are so many small ones that it is
+    /// quicker to wait for the file system.
     EachFile,
     /// For the file system as a whole, once, whoever else writes to it.
     FileSystem,
+}
+
+/// A file whose sync takes longer than asking for it.
+const LARGE: u64 = 1 << 20;
+
+/// As many syncs as take longer than to write out what others may have left to be written.
+const MANY: usize = 1000;
+
+/// So much others may have left.
+const LITTLE: u64 = 256 << 20;
+
+impl Durable {
+    /// Others' writes are waited for only where they are few, and all is left as it is where the
+    /// kernel does not tell what it could not write.
+    fn for_files(self, files: &[File<'_>]) -> Self {
+        let small = files.iter().filter(|file| file.len < LARGE).count();
+        let little = || disk::unwritten().is_some_and(|bytes| bytes < LITTLE);
+        if small >= MANY && disk::filesystem_sync_tells() && little() {
+            Self::FileSystem
+        } else {
+            self
+        }
+    }
 }
 
 /// Has every file made by `make`, given the names in old and in new, which says its length.
@@ -52,6 +78,7 @@ pub(super) fn make_all(
         }
     }
     let files = files(&folders)?;
+    let durable = durable.for_files(&files);
     let total: u64 = files.iter().map(|file| file.len).sum();
     let done = AtomicU64::new(0);
     each(work.jobs, &files, work.cancel, |file| {

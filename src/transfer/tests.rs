@@ -251,3 +251,26 @@ fn what_is_not_where_it_should_be_is_neither_moved_nor_replaced() {
         (vec!["1".into(), "2".into()], vec![])
     );
 }
+
+/// So many small files are waited for together; each is there all the same.
+#[test]
+fn a_thousand_small_files_are_copied() {
+    let mut dirs = Dirs::new(&[]);
+    let numbers = 1..=1000;
+    dirs.map.folders[0].pairs = numbers
+        .clone()
+        .map(|number| Pair {
+            old: RelFileNumber(number),
+            new: RelFileNumber(2000 + number),
+        })
+        .collect();
+    for number in numbers.clone() {
+        fs::write(dirs.path(&format!("old/{number}")), number.to_string()).unwrap();
+    }
+    let moved = copy(&dirs.map, &dirs.work()).unwrap();
+    assert_eq!(moved.files, 1000);
+    for number in numbers {
+        let copied = fs::read_to_string(dirs.path(&format!("new/{}", 2000 + number)));
+        assert_eq!(copied.unwrap(), number.to_string());
+    }
+}
