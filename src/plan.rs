@@ -24,6 +24,7 @@ pub use remaining::{Task, remaining, start_command};
 pub use space::{Demand, Inventory, demands};
 
 use crate::catalog::TemplateSettings;
+use crate::pg::page::PageLayout;
 use crate::pg::quote::shell_path;
 use crate::pg::{PostmasterOpts, SystemIdentifier, Version};
 
@@ -127,6 +128,9 @@ pub struct Plan {
     /// How many bytes of a running old cluster are read in a second at most, for first copies.
     #[serde(default)]
     pub max_rate: Option<u64>,
+    /// What old's pages are like, where they have no checksums and get them while they are copied.
+    #[serde(default)]
+    pub checksums: Option<PageLayout>,
     /// Where private sockets are made; the temporary directory if not given.
     pub socket_dir: Option<PathBuf>,
     /// The state directory.

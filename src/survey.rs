@@ -54,6 +54,8 @@ pub struct Request {
     /// How files are to get to the new cluster; what the file systems can do is tried where one
     /// is named.
     pub mode: Option<Mode>,
+    /// Whether pages are to be given checksums.
+    pub checksums: bool,
     /// Where private sockets are made.
     pub socket_dir: Option<PathBuf>,
     /// The install user, if it was given.
@@ -164,6 +166,7 @@ fn survey_as(request: &Request, us: Uid) -> Sight {
             state_dir: state_dir.as_deref(),
             owner: &owner,
             old: old.as_ref(),
+            checksums: request.checksums,
         };
         new::examine(&facts, &mut problems)
     });

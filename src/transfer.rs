@@ -21,6 +21,7 @@ mod wal;
 
 use crate::error::{Code, Error};
 use crate::event::{EventKind, Sink};
+use crate::pg::page::PageLayout;
 use crate::plan::Folder;
 use crate::work::Cancel;
 
@@ -39,6 +40,9 @@ pub use wal::replace_wal;
 pub struct Work<'a> {
     /// How many files are worked on at once.
     pub jobs: usize,
+    /// What pages are like, where copies of them get checksums that old's do not have; only
+    /// [`first_copies`] gives them.
+    pub checksums: Option<PageLayout>,
     /// The request to stop.
     pub cancel: &'a Cancel,
     /// Who is told about progress.

@@ -25,7 +25,7 @@ const SCRATCH: &str = "example";
 /// What is found in every cluster here: they archive, and are without checksums.
 const ALWAYS: [&str; 2] = [
     "the WAL of the old server goes to an archive (archive_command = true), which *",
-    "data checksums are off in the old cluster, and so they will be in the new one",
+    "data checksums are off in the old cluster, and so they will be in the new one without --enable-checksums",
 ];
 
 /// One server, and what is asked of it.

@@ -32,7 +32,7 @@ fn stir(server: &Running<'_>, over: &AtomicBool) {
     }
 }
 
-fn copied_under_load(old: &str, new: &str) {
+fn copied_under_load(old: &str, new: &str, words: &[&str]) {
     let stock = stock(old);
     let cluster = &stock.cluster;
     let settings = ["checkpoint_timeout=30s", "shared_buffers=16MB"];
@@ -45,7 +45,7 @@ fn copied_under_load(old: &str, new: &str) {
     let trip = Trip::new(cluster, new, "copy");
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let mut preparing = trip.begin(trip.first_command(&["prepare"]));
+        let mut preparing = trip.begin(trip.first_command(&[&["prepare"], words].concat()));
         assert!(preparing.reaches("step_intended", "place-files"));
         let stirring = scope.spawn(|| stir(&server, &over));
         preparing.wait().demand(0);
@@ -61,6 +61,9 @@ fn copied_under_load(old: &str, new: &str) {
     drop(server);
     trip.run(&["verify"]).demand(0);
     demand_patched(&trip);
+    if !words.is_empty() {
+        trip.demand_checksums();
+    }
 
     let server = cluster.start();
     let kept = rows(&server);
@@ -111,13 +114,13 @@ fn demand_patched(trip: &Trip) {
 fn every_block_arrives_that_was_written_during_the_first_copies() {
     as_server_user(
         "every_block_arrives_that_was_written_during_the_first_copies",
-        || copied_under_load("old-15", "new-17"),
+        || copied_under_load("old-15", "new-17", &[]),
     );
 }
 
 #[test]
-fn every_block_arrives_between_other_versions() {
-    as_server_user("every_block_arrives_between_other_versions", || {
-        copied_under_load("old-15", "new-18");
+fn every_block_arrives_and_gets_its_checksum() {
+    as_server_user("every_block_arrives_and_gets_its_checksum", || {
+        copied_under_load("old-15", "new-18", &["--enable-checksums"]);
     });
 }

@@ -219,6 +219,7 @@ fn clusters(plan: &Plan, skip: &[String]) -> Clusters {
         jobs: u16::try_from(plan.jobs).ok(),
         nice: plan.nice,
         max_rate: plan.max_rate,
+        enable_checksums: plan.checksums.is_some(),
         socketdir: plan.socket_dir.clone(),
         old_options: Words::of(&plan.old.options),
         new_options: Words::of(&plan.new.options),
@@ -278,6 +279,13 @@ fn agree(given: &Clusters, plan: &Plan) -> Result<()> {
         "--max-rate",
         rate(given.max_rate),
         rate(plan.max_rate).unwrap_or_else(|| "none".to_owned()),
+    );
+    // Where old had them there was nothing to enable.
+    let enable = given.enable_checksums && !plan.template.data_checksums;
+    compare(
+        "--enable-checksums",
+        enable.then(|| "given".to_owned()),
+        "not given".to_owned(),
     );
     let sockets = plan.socket_dir.as_deref().map_or_else(String::new, path);
     compare("--socketdir", given.socketdir.as_deref().map(path), sockets);

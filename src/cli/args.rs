@@ -170,6 +170,9 @@ pub struct Clusters {
     /// Read so much of a running old cluster in a second at most, by copy: 100MB
     #[arg(long, value_name = "BYTES", value_parser = rate::parse, help_heading = WORK)]
     pub max_rate: Option<u64>,
+    /// Give pages checksums while they are copied, where old has none; only by copy
+    #[arg(long, help_heading = WORK)]
+    pub enable_checksums: bool,
     /// Directory for private sockets [default: temporary directory]
     #[arg(short = 's', long, env = "PGSOCKETDIR", value_name = "DIR", help_heading = WORK)]
     pub socketdir: Option<PathBuf>,

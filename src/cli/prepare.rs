@@ -8,7 +8,7 @@ use super::migration;
 use super::run::Run;
 use super::sight;
 use super::survey::{self, Examined, Purpose};
-use crate::catalog::Portrait;
+use crate::catalog::{Portrait, TemplateSettings};
 use crate::disk::Lock;
 use crate::engine::{Engine, Outcome, Recorder, StateDir};
 use crate::error::{Code, Error, Exit, Remedy, Result};
@@ -164,6 +164,7 @@ fn decide(
         lock,
     } = examined;
     let (mode, passages) = decided(&surveyed, arguments.mode.mode());
+    let checksums = survey::checksums(arguments, &surveyed);
     let plan = Plan {
         format: plan::FORMAT,
         program: env!("CARGO_PKG_VERSION").to_owned(),
@@ -172,6 +173,7 @@ fn decide(
         jobs: survey::jobs(arguments),
         nice: arguments.nice,
         max_rate: arguments.max_rate,
+        checksums,
         socket_dir: arguments.socketdir.clone(),
         state_dir,
         install_user: snapshot.install_user.clone(),
@@ -198,7 +200,10 @@ fn decide(
             options: words(&arguments.new_options),
             origin: surveyed.origin.unwrap_or(Origin::Absent),
         },
-        template: snapshot.settings.clone(),
+        template: TemplateSettings {
+            data_checksums: snapshot.settings.data_checksums || checksums.is_some(),
+            ..snapshot.settings.clone()
+        },
     };
     let old = private.map(|server| OldAtHand {
         server,

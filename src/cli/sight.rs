@@ -8,6 +8,7 @@ use crate::disk::{Lock, ReadAhead};
 use crate::error::{Code, Error, Remedy, Result};
 use crate::event::{Advice, EventKind, Found, Severity, Sink};
 use crate::pg::DataDir;
+use crate::plan::Mode;
 use crate::server::{LEFTOVER_LIMIT, privileges, stop_leftover};
 use crate::survey::{Request, Sight, Surveyed, read_ahead, survey as look};
 
@@ -64,6 +65,7 @@ fn own_and_look(
     global: &Global,
     arguments: &Clusters,
 ) -> Result<(Sight, Lock, Option<ReadAhead>)> {
+    demand_copies(arguments)?;
     let request = request(global, arguments);
     let old = DataDir::resolve(&request.old_datadir).map_err(|error| {
         // That it is closed says less than whose it is.
@@ -82,6 +84,29 @@ fn own_and_look(
     let served = old.path.join("postmaster.pid").exists();
     let ahead = (!served).then(|| read_ahead(&old));
     Ok((look(&request), lock, ahead))
+}
+
+/// Pages can be given checksums only where each of them passes through memory.
+fn demand_copies(arguments: &Clusters) -> Result<()> {
+    let mode = arguments.mode.mode();
+    if !arguments.enable_checksums || mode == Mode::Copy {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::BadArguments,
+        "checksums are written while files are copied, and in this mode they are not",
+    )
+    .fact("mode", mode)
+    .remedy(Remedy::manual(match mode.shares_files() {
+        true => {
+            "give --copy with --enable-checksums; or leave it out, and when the way back is not \
+             wanted any more, stop new and run pg_checksums --enable of the new version"
+        }
+        false => {
+            "give --copy with --enable-checksums; or leave it out, and run pg_checksums --enable \
+             of the new version while new is stopped"
+        }
+    })))
 }
 
 /// The same where new has been prepared and old is locked: only old and the installations are
@@ -110,6 +135,7 @@ fn request(global: &Global, arguments: &Clusters) -> Request {
         new_datadir: arguments.new_datadir.clone(),
         state_dir: global.state_dir.clone(),
         mode: Some(arguments.mode.mode()),
+        checksums: arguments.enable_checksums,
         socket_dir: arguments.socketdir.clone(),
         username: arguments.username.clone(),
     }

@@ -13,8 +13,9 @@ use crate::catalog::{self, Database, Portrait, Sketch, Snapshot};
 use crate::checks::{self, NewVersion, Rehearsal, Subject, Trials};
 use crate::disk::{Lock, temporary};
 use crate::error::{Code, Error, Family, Remedy, Result};
-use crate::event::{ClusterFacts, EventKind, PassageFacts, Sink};
+use crate::event::{ClusterFacts, EventKind, Level, PassageFacts, Sink};
 use crate::pg::amount::{counted, size};
+use crate::pg::page::PageLayout;
 use crate::plan::{Mode, Plan, locks_per_transaction};
 use crate::server::{Background, Client, Endpoint, Postmaster, PostmasterSpec};
 use crate::survey::{Surveyed, decided, space_problems};
@@ -115,6 +116,12 @@ fn examine(
     drop(ahead);
     let Portrait { snapshot, sketch } = portrait;
     introduce(run, &surveyed, &snapshot);
+    if arguments.enable_checksums && surveyed.old_control.data_checksums() {
+        run.stream.emit(EventKind::Message {
+            level: Level::Note,
+            text: "old has data checksums, and so has new: there is nothing to enable".to_owned(),
+        });
+    }
     tell_passages(run, &surveyed, arguments.mode.given(), purpose);
     let undumped = undumped(old, &surveyed, &snapshot, jobs(arguments));
     let dumps = undumped.is_empty();
@@ -277,6 +284,15 @@ fn explained(
         Ok(report) if report.findings.iter().any(checks::Finding::blocks) => something_blocks(),
         Ok(_) | Err(_) => error,
     }
+}
+
+/// What old's pages are like, where they are to be given checksums and have none.
+pub fn checksums(arguments: &Clusters, surveyed: &Surveyed) -> Option<PageLayout> {
+    let control = &surveyed.old_control;
+    (arguments.enable_checksums && !control.data_checksums()).then_some(PageLayout {
+        block_size: control.block_size,
+        segment_blocks: control.relseg_size,
+    })
 }
 
 /// How many things are done at once.

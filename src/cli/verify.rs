@@ -71,13 +71,13 @@ fn compare(engine: &mut Engine<'_>, plan: &Plan, run: &Run) -> Result<()> {
             .and_then(|moves| verify::swapped(&moves, plan.jobs, cx.cancel)),
         mode => cx
             .file_map()
-            .and_then(|map| verify::contents(&map, mode, plan.jobs, cx.cancel)),
+            .and_then(|map| verify::contents(&map, (mode, plan.checksums), plan.jobs, cx.cancel)),
     };
     let compared = compared.and_then(|compared| differences(&compared).map_or(Ok(compared), Err));
     run.stream.emit(match &compared {
         Ok(compared) => EventKind::StepFinished {
             step: step(),
-            detail: clause(compared, plan.mode),
+            detail: clause(compared, plan),
             seconds: started.elapsed().as_secs_f64(),
         },
         Err(_) => EventKind::StepFailed { step: step() },
@@ -85,11 +85,15 @@ fn compare(engine: &mut Engine<'_>, plan: &Plan, run: &Run) -> Result<()> {
     compared.map(|_| ())
 }
 
-fn clause(compared: &Compared, mode: Mode) -> String {
+fn clause(compared: &Compared, plan: &Plan) -> String {
     let files = counted(compared.files, "file");
-    match mode {
+    match plan.mode {
         Mode::Link => format!("{files}, each the same in both clusters"),
         Mode::Swap => format!("{files}, each the one that old had"),
+        Mode::Copy if plan.checksums.is_some() => format!(
+            "{files}, {}, equal byte by byte but for the checksums of pages, which are right",
+            size(compared.bytes)
+        ),
         Mode::Copy | Mode::Clone | Mode::CopyFileRange | Mode::Auto => {
             format!("{files}, {}, equal byte by byte", size(compared.bytes))
         }

@@ -143,7 +143,7 @@ codes! {
     1301 ControlFile Precondition "pg_control cannot be read"
         "global/pg_control is missing, too short, of a version this program does not know, or its CRC does not match its contents. A damaged control file must be repaired from a backup before any upgrade."
     1302 ControlMismatch Precondition "the control files of old and new do not agree"
-        "Block sizes, alignment, segment sizes, WAL segment size, large-object chunk size and data checksums are fixed by initdb or by the build. Both clusters must have the same."
+        "Block sizes, alignment, segment sizes, WAL segment size, large-object chunk size and data checksums are fixed by initdb or by the build. Both clusters must have the same; only checksums may be off in old and on in new, where --copy --enable-checksums writes them."
     1303 NotShutDown Precondition "the old cluster was not shut down cleanly"
         "A stopped old cluster must have ended with a shutdown checkpoint, because WAL is never carried over. Start it with its own programs; then leave it running, or stop it in fast or smart mode."
     1304 NoChecksums Precondition "the cluster has no data checksums"

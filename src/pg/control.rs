@@ -15,6 +15,8 @@ use crate::error::{Code, Error, Remedy, Result};
 
 /// How often a file that makes no sense is read once more.
 const READ_AGAIN: u32 = 5;
+/// `PG_DATA_CHECKSUM_VERSION`.
+const WITH_CHECKSUMS: u32 = 1;
 
 /// What a cluster was doing when its control file was last written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -202,6 +204,15 @@ impl ControlFile {
     /// Whether it has data checksums.
     pub fn data_checksums(&self) -> bool {
         self.data_checksum_version != 0
+    }
+
+    /// The same with checksums, as `pg_checksums --enable` would leave it.
+    #[must_use]
+    pub fn with_checksums(&self) -> ControlFile {
+        ControlFile {
+            data_checksum_version: WITH_CHECKSUMS,
+            ..self.clone()
+        }
     }
 
     /// What of the format, fixed by the build or by initdb, is different in the other cluster.

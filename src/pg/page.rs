@@ -4,10 +4,12 @@
 
 mod btree;
 mod checksum;
+mod layout;
 mod tuple;
 
 pub use btree::empty_btree;
 pub use checksum::checksum;
+pub use layout::PageLayout;
 pub use tuple::{HeapTuple, TupleHeader, heap_tuples};
 
 use super::bytes::{u16_at, u32_at};

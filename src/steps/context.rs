@@ -18,7 +18,7 @@ use crate::catalog::Portrait;
 use crate::disk::Area;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::event::{EventKind, Level, Sink};
-use crate::pg::DataDir;
+use crate::pg::{ControlFile, DataDir};
 use crate::plan::Plan;
 use crate::schema::DumpFiles;
 use crate::server::{self, Installation, Postmaster, PostmasterSpec, Running, Side};
@@ -180,10 +180,23 @@ impl<'a> Context<'a> {
         DumpFiles::new(self.state.root().join("dump"))
     }
 
+    /// In what the formats of both clusters differ, but for checksums that copies are given.
+    pub fn format_differences(
+        &self,
+        old: &ControlFile,
+        new: &ControlFile,
+    ) -> Vec<(&'static str, String, String)> {
+        match self.plan.checksums {
+            Some(_) => old.with_checksums().format_differences(new),
+            None => old.format_differences(new),
+        }
+    }
+
     /// What a transfer of this step needs.
     pub fn work(&self, step: &'static str) -> Work<'_> {
         Work {
             jobs: self.plan.jobs,
+            checksums: self.plan.checksums,
             cancel: self.cancel,
             sink: self.sink,
             step,

@@ -115,7 +115,7 @@ pub fn is_the_cluster_prepared(cx: &Context<'_>, control: &ControlFile) -> Resul
         let now = control.system_identifier.to_string();
         differences.push(("Database system identifier", now, prepared.to_string()));
     }
-    differences.extend(control.format_differences(&cx.new_control()?));
+    differences.extend(cx.format_differences(control, &cx.new_control()?));
     if !differences.is_empty() {
         let message = "the old cluster is not the one that was prepared";
         return Err(prepare_again(message, differences));

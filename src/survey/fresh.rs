@@ -180,8 +180,15 @@ fn not_shut_down(cluster: &DataDir, facts: &Facts<'_>, control: &ControlFile) ->
 
 /// The settings that initdb fixed otherwise than in old.
 fn mismatch(cluster: &DataDir, facts: &Facts<'_>, new: Option<&ControlFile>) -> Option<Error> {
-    let old = facts.old?.control.as_ref()?;
-    let differences = old.format_differences(new?);
+    let (old, new) = (facts.old?.control.as_ref()?, new?);
+    if facts.checksums && !new.data_checksums() {
+        return Some(without_checksums(cluster));
+    }
+    let old = match facts.checksums {
+        true => &old.with_checksums(),
+        false => old,
+    };
+    let differences = old.format_differences(new);
     if differences.is_empty() {
         return None;
     }
@@ -193,9 +200,27 @@ fn mismatch(cluster: &DataDir, facts: &Facts<'_>, new: Option<&ControlFile>) -> 
     let error = differences.iter().fold(error, |error, (name, old, new)| {
         error.fact(name, format!("old {old}, new {new}"))
     });
+    if !old.data_checksums() && new.data_checksums() && differences.len() == 1 {
+        return Some(error.remedy(Remedy::manual(
+            "give --copy and --enable-checksums, which writes checksums while it copies; or let \
+             this program make the new cluster without: give a directory that is absent or empty",
+        )));
+    }
     Some(error.remedy(Remedy::manual(
         "let this program make the new cluster with the properties of the old one: give a \
          directory that is absent or empty; a difference that remains then comes from how the \
          programs were built, and others are needed",
     )))
+}
+
+fn without_checksums(cluster: &DataDir) -> Error {
+    Error::new(
+        Code::ControlMismatch,
+        "pages are to be given checksums, and the new cluster was made without",
+    )
+    .fact("new data directory", cluster.path.display())
+    .remedy(Remedy::manual(
+        "make it with initdb --data-checksums, or let this program make it: give a directory that \
+         is absent or empty",
+    ))
 }

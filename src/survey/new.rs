@@ -28,6 +28,7 @@ pub(super) struct Facts<'a> {
     pub(super) state_dir: Option<&'a Path>,
     pub(super) owner: &'a Owner,
     pub(super) old: Option<&'a Old>,
+    pub(super) checksums: bool,
 }
 
 /// Looks at the new data directory and at what new will need in old's tablespaces; says how it

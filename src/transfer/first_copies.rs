@@ -3,8 +3,8 @@
 //! A first copy is believed in nothing. A page may have been copied while it was written, a file
 //! may since have grown, shrunk, gone, or come back under its number. So a ledger in the state
 //! directory holds for each copy what the file of old was before it was read, what the copy
-//! was when it was finished, and a digest of every range of it, which is one of the bytes that
-//! were written, whatever old's are. When old has stopped:
+//! was when it was finished, and a digest of every range of what was read for it, whatever old's
+//! file has by now. When old has stopped:
 //!
 //! - A copy that is not the file it was when it was finished is made anew. So is every copy after
 //!   the machine was booted: contents may have got to the disk and the times that tell of them
@@ -16,6 +16,9 @@
 //!
 //! Nothing depends on the ledger being on the disk: within one boot of the machine everybody sees
 //! what was written to it, and whatever a killed run did to a copy has changed its times.
+//!
+//! Where pages are given checksums, a range is written as it was read but for these: they follow
+//! from the page and its place, so equal ranges of old have equal ranges in the copy.
 //!
 //! Copies are the one kind of file that is written in place: they have no second name, and nobody
 //! else's.

@@ -57,6 +57,7 @@ impl Dirs {
     fn work(&self) -> Work<'_> {
         Work {
             jobs: 2,
+            checksums: None,
             cancel: &self.cancel,
             sink: &self.stream,
             step: "test",

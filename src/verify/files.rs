@@ -1,15 +1,16 @@
 //! Every relation file of old has its counterpart in new, and new has nothing else.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Mutex;
 
 use sha2::{Digest, Sha256};
 
+use super::pages::{READ, fill};
 use crate::disk::{Area, FileId, OldDir};
 use crate::error::{Code, Error, Result};
 use crate::pg::RelFile;
+use crate::pg::page::PageLayout;
 use crate::plan::{FileMap, Folder, Mode};
 use crate::transfer::{Mended, Name, pending};
 use crate::work::{Cancel, each};
@@ -38,9 +39,16 @@ pub fn names_and_sizes(
 
 /// Compares names, sizes and, where they are not the same file, every byte by its SHA-256.
 ///
-/// Nothing is taken from a listing but names: every file is looked at.
-pub fn contents(map: &FileMap, mode: Mode, jobs: usize, cancel: &Cancel) -> Result<Compared> {
-    compare(map, mode, jobs, cancel, Some(&same_bytes))
+/// Nothing is taken from a listing but names: every file is looked at. Where copies were given
+/// checksums, each must be what old's file is with the checksums its pages then have.
+pub fn contents(
+    map: &FileMap,
+    (mode, checksums): (Mode, Option<PageLayout>),
+    jobs: usize,
+    cancel: &Cancel,
+) -> Result<Compared> {
+    let deeper = |paths: [&Path; 2], file| same_bytes(paths, checksums.zip(Some(file)), cancel);
+    compare(map, mode, jobs, cancel, Some(&deeper))
 }
 
 /// Looks at what [`crate::transfer::link`] changed, folder by folder of the same map; the rest it
@@ -52,10 +60,14 @@ pub fn mended(map: &FileMap, folders: &[Mended], jobs: usize, cancel: &Cancel) -
     })
 }
 
-type Deeper = dyn Fn(&Path, &Path, &Cancel) -> Result<Option<String>> + Sync;
+type Deeper<'a> = dyn Fn([&Path; 2], RelFile) -> Result<Option<String>> + Sync + 'a;
 
-fn same_bytes(old: &Path, new: &Path, cancel: &Cancel) -> Result<Option<String>> {
-    let (a, b) = (digest(old, cancel)?, digest(new, cancel)?);
+fn same_bytes(
+    [old, new]: [&Path; 2],
+    checksums: Option<(PageLayout, RelFile)>,
+    cancel: &Cancel,
+) -> Result<Option<String>> {
+    let (a, b) = (digest(old, checksums, cancel)?, digest(new, None, cancel)?);
     Ok((a != b).then(|| "contents differ".to_owned()))
 }
 
@@ -64,10 +76,10 @@ fn compare(
     mode: Mode,
     jobs: usize,
     cancel: &Cancel,
-    deeper: Option<&Deeper>,
+    deeper: Option<&Deeper<'_>>,
 ) -> Result<Compared> {
     compare_all(&map.folders, jobs, cancel, |folder| {
-        compare_folder(folder, mode, cancel, deeper)
+        compare_folder(folder, mode, deeper)
     })
 }
 
@@ -95,12 +107,7 @@ pub(super) fn compare_all<I: Sync>(
     Ok(sum)
 }
 
-fn compare_folder(
-    folder: &Folder,
-    mode: Mode,
-    cancel: &Cancel,
-    deeper: Option<&Deeper>,
-) -> Result<Compared> {
+fn compare_folder(folder: &Folder, mode: Mode, deeper: Option<&Deeper<'_>>) -> Result<Compared> {
     let pending = pending(folder)?;
     let mut found = Compared::default();
     for name in pending.names() {
@@ -130,7 +137,8 @@ fn compare_folder(
                 found.bytes += len;
                 let (old, new) = (pending.old.path(), pending.new.path());
                 if let Some(deeper) = deeper
-                    && let Some(what) = deeper(&old.join(old_name), &new.join(new_name), cancel)?
+                    && let Some(what) =
+                        deeper([&old.join(old_name), &new.join(new_name)], wanted.new)?
                 {
                     found.say(folder, wanted.new, &what);
                 }
@@ -204,18 +212,28 @@ fn compare_file((old, new): (Option<FileId>, Option<FileId>), mode: Mode) -> Ver
     }
 }
 
-fn digest(path: &Path, cancel: &Cancel) -> Result<[u8; 32]> {
+/// The SHA-256 of a file, or of what it would be with checksums.
+fn digest(
+    path: &Path,
+    checksums: Option<(PageLayout, RelFile)>,
+    cancel: &Cancel,
+) -> Result<[u8; 32]> {
     let unreadable = |e: &std::io::Error| Error::io(Code::NotReadable, "read", path, e);
     let mut file = File::open(path).map_err(|e| unreadable(&e))?;
     let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
+    let mut buffer = vec![0; READ];
+    let mut at = 0;
     loop {
         cancel.check()?;
-        let read = file.read(&mut buffer).map_err(|e| unreadable(&e))?;
-        if read == 0 {
-            return Ok(hash.finalize().into());
+        let read = fill(&mut file, &mut buffer).map_err(|e| unreadable(&e))?;
+        if let Some((layout, file)) = checksums {
+            layout.write_checksums(file, at, &mut buffer[..read]);
         }
         hash.update(&buffer[..read]);
+        at += read as u64;
+        if read < buffer.len() {
+            return Ok(hash.finalize().into());
+        }
     }
 }
 
@@ -267,7 +285,7 @@ mod tests {
         /// What both comparisons find, without directories.
         fn found(&self, mode: Mode) -> Vec<String> {
             let quick = names_and_sizes(&self.map, mode, 1, &Cancel::new()).unwrap();
-            let thorough = contents(&self.map, mode, 1, &Cancel::new()).unwrap();
+            let thorough = contents(&self.map, (mode, None), 1, &Cancel::new()).unwrap();
             assert_eq!(quick.differences, thorough.differences);
             self.short(quick)
         }

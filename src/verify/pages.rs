@@ -15,7 +15,7 @@ use crate::work::{Cancel, each, lock};
 /// How many pages are named; of more only the number is told.
 const NAMED: usize = 10_000;
 /// Bytes that are read at once: a multiple of every size a page may have.
-const READ: usize = 1 << 20;
+pub(super) const READ: usize = 1 << 20;
 /// How often it is said how far it is.
 const OFTEN: Duration = Duration::from_millis(100);
 
@@ -175,7 +175,7 @@ fn fault(page: &[u8], block: u32) -> Option<Fault> {
 }
 
 /// Reads until the buffer is full or the file ends.
-fn fill(from: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
+pub(super) fn fill(from: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match from.read(&mut buffer[filled..]) {

@@ -245,6 +245,18 @@ impl Trip {
         starts(&self.old_bindir, &self.old)
     }
 
+    /// New has checksums, and every page bears its own: so say both programs.
+    pub fn demand_checksums(&self) {
+        let mut theirs = Command::new(self.new_bindir.join("pg_checksums"));
+        let theirs = theirs.args(["--check", "-D"]).arg(&self.new);
+        let output = theirs.env("LC_ALL", "C").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains("Bad checksums:  0"), "{said}");
+        assert!(said.contains("Data checksum version: 1"), "{said}");
+        self.run(&["verify", "--checksums"]).demand(0);
+    }
+
     /// The new cluster, to be used as any other, with access for everybody.
     pub fn new_cluster(&self) -> Cluster {
         let hba = self.new.join("pg_hba.conf");

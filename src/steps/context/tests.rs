@@ -69,6 +69,7 @@ fn plan(dir: &Path, mode: Mode) -> Plan {
         jobs: 1,
         nice: false,
         max_rate: None,
+        checksums: None,
         socket_dir: None,
         state_dir: dir.join("state"),
         install_user: "postgres".into(),

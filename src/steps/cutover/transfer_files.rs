@@ -38,7 +38,8 @@ impl Step for TransferFiles {
                     some => format!("{kept} linked by prepare, {} mended", count(some)),
                 })
             }
-            Mode::Copy if first_copies::are_kept(cx)? => {
+            // Only there are pages given checksums.
+            Mode::Copy if cx.plan.checksums.is_some() || first_copies::are_kept(cx)? => {
                 Ok(told(&first_copies::at_rest(cx, NAME)?))
             }
             Mode::Copy => Ok(said(Mode::Copy, transfer::copy(&map, &work)?)),
@@ -116,6 +117,9 @@ fn told(done: &Passed) -> String {
     let kept = counted(done.kept, "file");
     match done.files {
         0 => format!("{kept} copied before, nothing else changed since"),
+        all if done.kept == 0 && done.written == done.read => {
+            format!("{}, {} copied", counted(all, "file"), size(done.written))
+        }
         some => format!(
             "{kept} copied before and unchanged, {} read again, {} of {} written",
             count(some),

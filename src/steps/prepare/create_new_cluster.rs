@@ -2,11 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::catalog::TemplateSettings;
 use crate::disk::Area;
 use crate::error::{Code, Error, Result};
 use crate::pg::ControlFile;
-use crate::plan::Origin;
+use crate::plan::{Origin, Plan};
 use crate::schema;
 use crate::steps::context::{CONTROL, Context, NEW_CONTROL};
 use crate::steps::{Phase, Step};
@@ -37,7 +36,7 @@ impl Step for CreateNewCluster {
 
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
         if cx.state.path(NEW_CONTROL)?.exists() && !cx.new_area()?.path(CONTROL)?.exists() {
-            return Ok(describe(&cx.plan.template));
+            return Ok(describe(cx.plan));
         }
         match cx.plan.new.origin {
             Origin::Adopted => keep_a_copy(cx)?,
@@ -48,7 +47,7 @@ impl Step for CreateNewCluster {
         cx.new_area()?.remove_file("postmaster.opts")?;
         cx.remember_new_identity()?;
         cx.put_control_aside()?;
-        Ok(describe(&cx.plan.template))
+        Ok(describe(cx.plan))
     }
 
     fn undo(&self, cx: &mut Context<'_>, intent: &Value) -> Result<()> {
@@ -101,7 +100,7 @@ fn make(cx: &Context<'_>) -> Result<()> {
 /// The formats initdb and the build decide must be the same, or no file of old fits into new.
 fn compare_controls(cx: &Context<'_>) -> Result<()> {
     let new = ControlFile::read(&cx.plan.new.data_dir)?;
-    let differences = cx.old_control()?.format_differences(&new);
+    let differences = cx.format_differences(&cx.old_control()?, &new);
     if differences.is_empty() {
         return Ok(());
     }
@@ -116,12 +115,18 @@ fn compare_controls(cx: &Context<'_>) -> Result<()> {
         }))
 }
 
-fn describe(template: &TemplateSettings) -> String {
+fn describe(plan: &Plan) -> String {
+    let template = &plan.template;
+    let checksums = match (template.data_checksums, plan.checksums) {
+        (false, _) => "off",
+        (true, None) => "on",
+        (true, Some(_)) => "on (written while old's files are copied)",
+    };
     format!(
         "{}, {}, checksums {}, WAL segments {} MB",
         template.encoding,
         template.locale.as_deref().unwrap_or(&template.collate),
-        if template.data_checksums { "on" } else { "off" },
+        checksums,
         template.wal_segment_size >> 20
     )
 }

@@ -1,10 +1,13 @@
 //! One copy, made or mended.
 
+use std::ops::Range;
+
 use super::digest::{RANGE, Secret};
 use super::ledger::{Entry, Known};
 use crate::disk::{AreaDir, MARGIN, OldDir, OldFile, Replica};
 use crate::error::Result;
 use crate::pg::RelFile;
+use crate::pg::page::PageLayout;
 
 /// How much is read at a time.
 const CHUNK: usize = 32 * RANGE;
@@ -24,6 +27,8 @@ pub(super) struct Source<'a> {
     pub names: (RelFile, RelFile),
     /// The copy there is, if it still is what it was, with its digests.
     pub known: Option<(Known, Vec<u128>)>,
+    /// What its pages are like, where the copy gets checksums that old's do not have.
+    pub checksums: Option<PageLayout>,
     /// Whether others need the memory that files are read by and written through.
     pub aside: bool,
 }
@@ -53,11 +58,11 @@ pub(super) fn copy(
         Some((to, known, digests)) => Copying {
             before: digests,
             before_len: known.copy.len,
-            ..Copying::make(to)
+            ..Copying::make(source, to)
         },
         None => {
             source.new.unlink(&of_new)?;
-            Copying::make(source.new.new_replica(&of_new, from.mode)?)
+            Copying::make(source, source.new.new_replica(&of_new, from.mode)?)
         }
     };
     let mut chunk = vec![0; CHUNK];
@@ -66,7 +71,7 @@ pub(super) fn copy(
             true => from.read_aside(&mut chunk, copying.read)?,
             false => from.read_at(&mut chunk, copying.read)?,
         };
-        copying.take(&from, &chunk[..filled], secret)?;
+        copying.take(&from, &mut chunk[..filled], secret)?;
         copying.clear(source.aside);
         go_on(filled as u64)?;
         if filled < chunk.len() {
@@ -93,6 +98,7 @@ fn open<'a>(source: &'a Source<'_>, from: &OldFile) -> Result<Option<Mending<'a>
 }
 
 struct Copying<'a> {
+    source: &'a Source<'a>,
     to: Replica,
     /// Of what the copy held before.
     before: &'a [u128],
@@ -107,9 +113,10 @@ struct Copying<'a> {
     reaches: u64,
 }
 
-impl Copying<'_> {
-    fn make(to: Replica) -> Self {
+impl<'a> Copying<'a> {
+    fn make(source: &'a Source<'a>, to: Replica) -> Self {
         Self {
+            source,
             to,
             before: &[],
             before_len: 0,
@@ -122,11 +129,14 @@ impl Copying<'_> {
     }
 
     /// Takes the next chunk; ranges that differ and follow one another are written at once.
-    fn take(&mut self, from: &OldFile, chunk: &[u8], secret: &Secret) -> Result<()> {
+    ///
+    /// Digests are of what old has, whatever is written for it.
+    fn take(&mut self, from: &OldFile, chunk: &mut [u8], secret: &Secret) -> Result<()> {
         let begin = self.read;
         let mut run = 0..0;
-        for (number, range) in chunk.chunks(RANGE).enumerate() {
-            let at = number * RANGE;
+        for at in (0..chunk.len()).step_by(RANGE) {
+            let range = &chunk[at..chunk.len().min(at + RANGE)];
+            let end = at + range.len();
             let digest = secret.digest(range);
             let known = self.before.get(self.digests.len());
             let wanted = match known {
@@ -135,10 +145,10 @@ impl Copying<'_> {
             };
             self.digests.push(digest);
             if wanted && run.end == at {
-                run.end = at + range.len();
+                run.end = end;
             } else if wanted {
                 self.put(chunk, run, begin)?;
-                run = at..at + range.len();
+                run = at..end;
             }
         }
         self.put(chunk, run, begin)?;
@@ -146,14 +156,18 @@ impl Copying<'_> {
         Ok(())
     }
 
-    fn put(&mut self, chunk: &[u8], run: std::ops::Range<usize>, begin: u64) -> Result<()> {
+    fn put(&mut self, chunk: &mut [u8], run: Range<usize>, begin: u64) -> Result<()> {
         if run.is_empty() {
             return Ok(());
         }
         let at = begin + run.start as u64;
         self.reaches = self.reaches.max(begin + run.end as u64);
         self.written += run.len() as u64;
-        self.to.write_at(&chunk[run], at)
+        let bytes = &mut chunk[run];
+        if let Some(layout) = self.source.checksums {
+            layout.write_checksums(self.source.names.1, at, bytes);
+        }
+        self.to.write_at(bytes, at)
     }
 
     /// Lets go of what was written, from time to time, so that a large file does not fill the

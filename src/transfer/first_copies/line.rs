@@ -52,7 +52,7 @@ pub(super) struct Copied<'a> {
     pub from: Stamp,
     /// What the copy was when it was finished.
     pub copy: Stamp,
-    /// Of each range of the copy, XXH3 in 128 bits with the secret.
+    /// Of each range of old's file as it was read for the copy, XXH3 in 128 bits with the secret.
     #[serde(borrow)]
     pub digests: Cow<'a, str>,
 }

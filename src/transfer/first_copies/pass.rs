@@ -291,6 +291,7 @@ fn run(task: &Task<'_>, ledger: &Ledger, pace: &Pace<'_>) -> Result<Option<Made>
         folder: task.place.id,
         names: (task.wanted.old, task.wanted.new),
         known,
+        checksums: pace.work.checksums,
         aside: pace.old == Old::InUse,
     };
     let made = copy::copy(&source, ledger.secret(), &|bytes| pace.go_on(bytes))?;

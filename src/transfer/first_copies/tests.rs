@@ -9,6 +9,7 @@ use super::line::{self, Record};
 use super::*;
 use crate::disk::{Area, Era, OldDir};
 use crate::event::Stream;
+use crate::pg::page::PageLayout;
 use crate::pg::{RelFile, RelFileNumber};
 use crate::plan::{Folder, Pair};
 
@@ -19,6 +20,7 @@ struct Dirs {
     dir: tempfile::TempDir,
     state: Area,
     map: FileMap,
+    checksums: Option<PageLayout>,
     stream: Stream,
     cancel: Cancel,
 }
@@ -45,6 +47,7 @@ impl Dirs {
             map: FileMap {
                 folders: vec![folder],
             },
+            checksums: None,
             stream: Stream::default(),
             cancel: Cancel::new(),
         };
@@ -85,6 +88,7 @@ impl Dirs {
     fn work(&self) -> Work<'_> {
         Work {
             jobs: 2,
+            checksums: self.checksums,
             cancel: &self.cancel,
             sink: &self.stream,
             step: "test",
@@ -118,11 +122,13 @@ impl Dirs {
         }
         wanted.sort();
         for (new, old) in &wanted {
+            let file = RelFile::parse(new).unwrap();
             let (new, old) = (self.new_file(new), self.old(old));
-            assert!(
-                fs::read(&new).unwrap() == fs::read(&old).unwrap(),
-                "{new:?}"
-            );
+            let mut bytes = fs::read(&old).unwrap();
+            if let Some(layout) = self.checksums {
+                layout.write_checksums(file, 0, &mut bytes);
+            }
+            assert!(fs::read(&new).unwrap() == bytes, "{new:?}");
             assert_ne!(inode(&new), inode(&old));
         }
         let mut there: Vec<String> = fs::read_dir(self.new_file(""))
@@ -148,7 +154,7 @@ fn inode(path: &PathBuf) -> u64 {
 fn pages(seed: u32, number: u32) -> Vec<u8> {
     (0..number)
         .flat_map(|page| {
-            let mark = (u64::from(seed) << 32 | u64::from(page)) + 1;
+            let mark = (u64::from(seed) << 48 | u64::from(page)) + 1;
             mark.to_le_bytes().repeat(PAGE / 8)
         })
         .collect()
@@ -418,7 +424,24 @@ fn a_ledger_stays_short() {
 /// Whatever happens between the passes, and while one is at work.
 #[test]
 fn in_the_end_every_block_is_the_same() {
-    let dirs = Dirs::new();
+    stirred(&Dirs::new());
+}
+
+/// Digests are of what old has: that copies have checksums makes none of them another one.
+#[test]
+fn in_the_end_every_page_has_its_checksum() {
+    let mut dirs = Dirs::new();
+    dirs.checksums = Some(PageLayout {
+        block_size: PAGE as u32,
+        segment_blocks: 131_072,
+    });
+    dirs.beside();
+    assert_ne!(fs::read(dirs.new_file("11")).unwrap(), pages(1, 50));
+    dirs.demand_same();
+    stirred(&dirs);
+}
+
+fn stirred(dirs: &Dirs) {
     let over = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
