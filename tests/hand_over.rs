@@ -160,7 +160,23 @@ fn by_copy_the_way_back_costs_what_was_written_to_new() {
     });
 }
 
+/// Lets a command fail because new's control file cannot be taken out of its directory.
+fn with_control_stuck(trip: &Trip, words: &[&str]) {
+    let global = trip.new.join("global");
+    let allow = |mode| {
+        let mode = fs::Permissions::from_mode(mode);
+        fs::set_permissions(&global, mode).unwrap();
+    };
+    allow(0o500);
+    trip.run(words).demand(6);
+    allow(0o700);
+    trip.demand_standing("the way back has begun");
+}
+
+const KEEP_NEW: &str = "resume --keep-new";
+
 /// While a way back is interrupted before it has taken new's control file, new can be started.
+/// By link and by swap there is one way on from there, in the other modes there are two.
 #[test]
 fn a_way_back_is_not_gone_on_over_what_was_written_to_new_meanwhile() {
     as_server_user(
@@ -171,29 +187,153 @@ fn a_way_back_is_not_gone_on_over_what_was_written_to_new_meanwhile() {
                 let trip = &case.trip;
                 trip.prepare();
                 trip.cutover();
-                let global = trip.new.join("global");
-                let allow = |mode| {
-                    let mode = fs::Permissions::from_mode(mode);
-                    fs::set_permissions(&global, mode).unwrap();
-                };
-                allow(0o500);
-                trip.run(&["rollback"]).demand(6);
-                allow(0o700);
-                trip.demand_standing("the way back has begun");
+                with_control_stuck(trip, &["rollback"]);
 
                 let new = trip.new_cluster();
                 let server = new.start();
                 server.sql("app", "INSERT INTO elsewhere VALUES (9999, 'in new')");
                 let running = "a server is running in the new data directory";
-                trip.run(&["resume"]).refused(6, "PGM-1204", &[running]);
+                match mode {
+                    "copy" => trip.run(&["resume"]).refused(6, "PGM-1204", &[running]),
+                    _ => trip.run(&["resume"]).refused(6, "PGM-2008", &[KEEP_NEW]),
+                };
+                trip.demand_standing("had begun and not taken anything yet when the new cluster");
                 server.stop();
-                trip.run(&["resume"])
-                    .refused(6, "PGM-2008", &["has been started"]);
+                let ran = trip.run(&["resume"]);
+                ran.refused(6, "PGM-2008", &["has been started", KEEP_NEW]);
+                let discards = ran.stderr.contains(DISCARD);
+                assert_eq!(discards, mode == "copy", "{}", ran.stderr);
                 case.demand_arrived(&new_dump(&case));
-                if mode == "copy" {
-                    trip.run(&["rollback", "--discard-new-writes"]).demand(0);
-                    case.demand_back("rollback of a new cluster started meanwhile");
+                match mode {
+                    "copy" => {
+                        trip.run(&["rollback", "--discard-new-writes"]).demand(0);
+                        case.demand_back("rollback of a new cluster started meanwhile");
+                    }
+                    _ => demand_kept_for_good(&case, &new_dump(&case)),
                 }
+            }
+        },
+    );
+}
+
+/// A way back that has taken nothing is given up, whether new serves meanwhile or not.
+fn demand_kept_for_good(case: &Case, wanted: &str) {
+    let trip = &case.trip;
+    let status = trip.run(&["status"]).stdout;
+    assert!(!status.contains("pg_migrator rollback"), "{status}");
+    trip.run(&["resume", "--keep-new"]).demand(0);
+    trip.demand_standing("is complete and has been started");
+    trip.run(&["resume", "--keep-new"])
+        .refused(4, "PGM-2006", &["no way back has begun"]);
+    assert!(!trip.old_starts().status.success());
+    case.demand_arrived(wanted);
+    trip.run(&["finalize", "--yes"]).demand(0);
+    case.demand_arrived(wanted);
+}
+
+#[test]
+fn a_way_back_that_has_taken_nothing_is_given_up_while_new_serves() {
+    as_server_user(
+        "a_way_back_that_has_taken_nothing_is_given_up_while_new_serves",
+        || {
+            for mode in ["copy", "link", "swap"] {
+                let case = Case::new(mode);
+                let trip = &case.trip;
+                trip.prepare();
+                trip.cutover();
+                with_control_stuck(trip, &["rollback"]);
+                let new = trip.new_cluster();
+                let server = new.start();
+                trip.run(&["resume", "--keep-new"]).demand(0);
+                trip.demand_standing("is complete and has been started");
+                assert!(!trip.old.join("postmaster.pid").exists());
+                server.stop();
+                match mode {
+                    "copy" => {
+                        trip.run(&["rollback", "--discard-new-writes"]).demand(0);
+                        case.demand_back("rollback after a way back that was given up");
+                    }
+                    _ => {
+                        trip.run(&["rollback"]).refused(
+                            4,
+                            "PGM-2008",
+                            &["go on with the new cluster"],
+                        );
+                        trip.run(&["finalize", "--yes"]).demand(0);
+                        case.demand_arrived(&case.stock.dump);
+                    }
+                }
+            }
+        },
+    );
+}
+
+/// Also before new was started nothing is lost; and what was taken is given back as before.
+#[test]
+fn only_a_way_back_that_has_taken_nothing_can_be_given_up() {
+    as_server_user(
+        "only_a_way_back_that_has_taken_nothing_can_be_given_up",
+        || {
+            let case = Case::new("swap");
+            let trip = &case.trip;
+            trip.prepare();
+            trip.cutover();
+            with_control_stuck(trip, &["rollback"]);
+            trip.run(&["resume", "--keep-new"]).demand(0);
+            trip.demand_standing("is complete and may be started");
+            trip.run(&["verify"]).demand(0);
+
+            // A file that is missing stops the way back after it has taken new's control file.
+            let list = fs::read(trip.state().join("swap.json")).unwrap();
+            let list: serde_json::Value = serde_json::from_slice(&list).unwrap();
+            let folder = &list["folders"][0];
+            let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+            let dir = Path::new(&text(&folder["new_root"])).join(text(&folder["new_dir"]));
+            let file = dir.join(text(&folder["files"][0][1]));
+            let aside = case.stock.cluster.scratch().join("aside");
+            fs::rename(&file, &aside).unwrap();
+            trip.run(&["rollback"]).demand(6);
+            trip.run(&["resume", "--keep-new"]).refused(
+                6,
+                "PGM-2006",
+                &["has taken the new cluster out of use"],
+            );
+            fs::rename(&aside, &file).unwrap();
+            trip.run(&["resume"]).demand(0);
+            case.demand_back("a way back that was not given up");
+        },
+    );
+}
+
+/// What failed of `--start` is undone up to prepare; somebody starts new before that has begun.
+#[test]
+fn after_a_start_that_failed_new_may_be_started_before_it_is_taken_back() {
+    as_server_user(
+        "after_a_start_that_failed_new_may_be_started_before_it_is_taken_back",
+        || {
+            for mode in ["copy", "link", "swap"] {
+                let case = Case::new(mode);
+                let trip = &case.trip;
+                trip.prepare();
+                let global = trip.new.join("global");
+                let fails = format!("chmod 500 '{}'; exit 1", global.display());
+                let ran = trip.run(&["cutover", "--start", "--start-new-command", &fails]);
+                ran.demand(6);
+                fs::set_permissions(&global, fs::Permissions::from_mode(0o700)).unwrap();
+                let new = trip.new_cluster();
+                let server = new.start();
+                server.sql("app", "INSERT INTO elsewhere VALUES (9999, 'in new')");
+                server.stop();
+                for words in [&["resume"][..], &["rollback"]] {
+                    let ran = trip.run(words);
+                    assert_eq!(ran.code, if words == ["resume"] { 6 } else { 4 });
+                    assert!(ran.stderr.contains(KEEP_NEW), "{}", ran.stderr);
+                }
+                let server = new.start();
+                trip.run(&["resume", "--keep-new"]).demand(0);
+                trip.demand_standing("is complete and has been started");
+                server.stop();
+                case.demand_arrived(&new_dump(&case));
             }
         },
     );

@@ -296,6 +296,10 @@ pub struct Upgrade {
 pub struct Resume {
     #[command(flatten)]
     pub migration: Migration,
+    /// Give up a way back that stopped before it had taken the new cluster: end the cutover, whose
+    /// new cluster has been started since
+    #[arg(long)]
+    pub keep_new: bool,
     #[command(flatten)]
     pub service: Service,
 }

@@ -15,7 +15,7 @@ pub fn run(global: &Global, arguments: &Resume) -> Exit {
         &phases,
         |engine, plan, run| {
             engine.context().handover = arguments.service.handover();
-            let outcome = engine.resume();
+            let outcome = engine.resume(arguments.keep_new);
             if outcome.error.is_none() && outcome.standing == Some(Standing::Upgraded) {
                 migration::tell_remaining(engine, plan, run);
             }

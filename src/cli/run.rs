@@ -14,7 +14,7 @@ use crate::pg::DataDir;
 use crate::plan::{Mode, Plan, start_command};
 use crate::render::{Clusters, JsonLines, Look, Show, Terminal, standing_sentence};
 use crate::server::{self, install_signal_handlers};
-use crate::steps::{NewState, new_state, registry};
+use crate::steps::{KEEP_NEW, NewState, new_state, registry};
 use crate::work::Cancel;
 
 /// One command at work.
@@ -204,6 +204,8 @@ pub fn next(command: &str, outcome: &Outcome, plan: &Plan) -> Vec<String> {
         }
         Standing::CuttingOver if started(plan) && plan.mode.shares_files() => &["resume"],
         Standing::CuttingOver if started(plan) => &["resume", "rollback --discard-new-writes"],
+        Standing::RollingBack if started(plan) && plan.mode.shares_files() => &[KEEP_NEW],
+        Standing::RollingBack if started(plan) => &[KEEP_NEW, "rollback --discard-new-writes"],
         Standing::Preparing | Standing::CuttingOver | Standing::RollingBack => {
             &["resume", "rollback"]
         }

@@ -71,14 +71,14 @@ fn describe(run: &Run, state: &State, plan: &Plan, new: Result<NewState>) {
             format!("a run is at work on this migration now, process {process}"),
         );
     }
-    let handed_over = matches!(
+    let said = matches!(
         state.standing(),
-        Standing::Upgraded | Standing::Finalizing | Standing::Finalized
+        Standing::Upgraded | Standing::RollingBack | Standing::Finalizing | Standing::Finalized
     );
     match new {
         Ok(NewState::Untouched) => {}
         // The standing says so.
-        Ok(NewState::Started) if handed_over => {}
+        Ok(NewState::Started) if said => {}
         Ok(NewState::Started | NewState::StartedEarly { .. }) => {
             warn(run, "the new cluster has been started".to_owned())
         }

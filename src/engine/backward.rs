@@ -8,7 +8,7 @@ use crate::event::EventKind;
 use crate::fault;
 use crate::journal::{Milestone, Phase, Record, Standing, StepState, Target};
 use crate::plan::Mode;
-use crate::steps::{NewState, new_state, started_early};
+use crate::steps::{KEEP_NEW, NewState, new_state, started_early};
 
 impl Engine<'_> {
     /// Undoes everything.
@@ -20,6 +20,7 @@ impl Engine<'_> {
         if let Err(error) = self.way_back_open(standing, new_state, discard) {
             return Outcome::unchanged(error, Some(standing));
         }
+        self.cx.giving_up_writes = discard;
         let undone = self
             .cx
             .end_leftovers()
@@ -33,9 +34,22 @@ impl Engine<'_> {
     /// Whether an interrupted way back may be gone on: while new's control file is in place,
     /// anybody may have started it since, and what was written to it is not to be lost unasked.
     pub(super) fn still_open(&self) -> Result<()> {
-        self.cx.new_is_down()?;
         let new = new_state(self.cx.plan, &self.cx.state)?;
+        // To stop it opens no way back where its first start has ended that.
+        if !(self.cx.plan.mode.shares_files() && new == NewState::Started) {
+            self.cx.new_is_down()?;
+        }
         self.way_back_open(Standing::RollingBack, new, false)
+    }
+
+    /// Gives up a way back that has not yet taken new, and ends the cutover after all.
+    ///
+    /// Until new's control file is taken nothing of old is given back, and new is what was handed
+    /// over. Anybody may have started it since, so by link and by swap this is the only way on.
+    pub(super) fn keep_new(&mut self) -> Result<()> {
+        self.cx.new_is_whole()?;
+        self.cx.old_is_down()?;
+        self.write(Record::ForwardAgain)
     }
 
     fn way_back_open(&self, standing: Standing, new: NewState, discard: bool) -> Result<()> {
@@ -90,9 +104,12 @@ impl Engine<'_> {
             )
             .fact("new data directory", plan.new.data_dir.display())
             .fact("mode", plan.mode)
-            .remedy(Remedy::manual(
-                "go on with the new cluster; the state of before is in your backups only",
-            )));
+            .remedy(match standing {
+                Standing::RollingBack => Remedy::command(plan.command(KEEP_NEW)),
+                _ => Remedy::manual(
+                    "go on with the new cluster; the state of before is in your backups only",
+                ),
+            }));
         }
         if discard {
             return Ok(());
@@ -102,9 +119,15 @@ impl Engine<'_> {
             "the new cluster has been started; rows written to it since then would be lost",
         )
         .fact("new data directory", plan.new.data_dir.display())
-        .remedy(Remedy::manual(
-            "say rollback --discard-new-writes if the old cluster's rows are the ones you want",
-        )))
+        .remedy(Remedy::manual(match standing {
+            Standing::RollingBack => {
+                "say resume --keep-new to go on with the new cluster, or rollback \
+                 --discard-new-writes if the old cluster's rows are the ones you want"
+            }
+            _ => {
+                "say rollback --discard-new-writes if the old cluster's rows are the ones you want"
+            }
+        })))
     }
 
     /// Undoes steps until the target is reached; may be repeated after any interruption.

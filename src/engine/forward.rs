@@ -79,8 +79,9 @@ impl Engine<'_> {
     /// Goes on after a crash or an interruption.
     ///
     /// Prepare begins anew: its private servers ran without fsync, and nothing they wrote may
-    /// be believed. The cutover and a way back go on where they were.
-    pub fn resume(&mut self) -> Outcome {
+    /// be believed. The cutover and a way back go on where they were; with `keep_new`, a way back
+    /// that has not yet taken new is given up instead.
+    pub fn resume(&mut self, keep_new: bool) -> Outcome {
         let ready = self
             .cx
             .end_leftovers()
@@ -93,6 +94,17 @@ impl Engine<'_> {
             return self.stopped(error);
         }
         match self.state().standing() {
+            Standing::RollingBack if keep_new => match self.keep_new() {
+                Ok(()) => self.cutover(),
+                Err(error) => self.stopped(error),
+            },
+            standing if keep_new => Outcome::unchanged(
+                Error::new(
+                    Code::WrongStanding,
+                    "no way back has begun that could be given up",
+                ),
+                Some(standing),
+            ),
             Standing::Preparing => match self.backward(Target::Anew) {
                 Ok(()) => self.prepare(),
                 Err(error) => self.stopped(error),

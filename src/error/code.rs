@@ -173,7 +173,7 @@ codes! {
     2007 NotConfirmed Precondition "not confirmed"
         "The command asks before it does something that cannot be taken back. Answer yes, or give --yes where nobody can answer."
     2008 WayBackGone Precondition "the way back is closed"
-        "By link old and new share their files, and by swap new has them. Once new has been started normally it has written to them, and old must not be started any more. In the other modes rows written to new since then would be lost: say --discard-new-writes if that is what you want."
+        "By link old and new share their files, and by swap new has them. Once new has been started normally it has written to them, and old must not be started any more. In the other modes rows written to new since then would be lost: say --discard-new-writes if that is what you want. Where new was started while a way back stood still before it had taken anything, resume --keep-new ends the cutover after all."
     2009 NewNeverStarted Precondition "the new cluster has never run"
         "finalize removes the old cluster. It refuses to do so before the new one has been started normally at least once."
     2010 OldChanged Precondition "the old cluster was used while it must not be"

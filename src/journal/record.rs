@@ -103,6 +103,8 @@ pub enum Record {
         /// Name of the step.
         step: String,
     },
+    /// The way back is given up: what was undone of the cutover is done again.
+    ForwardAgain,
     /// A milestone is reached.
     Reached {
         /// Which one.

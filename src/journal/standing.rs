@@ -129,6 +129,7 @@ impl State {
                     )
             }
             Record::UndoDone { step } => self.forget(step),
+            Record::ForwardAgain => self.turn_forward(),
             Record::Reached { milestone } => self.reach(*milestone),
         }
     }
@@ -199,6 +200,23 @@ impl State {
         allowed
     }
 
+    /// Only a cutover of which something still stands can be ended after all. The step that was
+    /// being undone is begun again, and new is not handed over before all are done.
+    fn turn_forward(&mut self) -> bool {
+        let of_the_cutover = matches!(self.backward, Some(Target::RolledBack | Target::Prepared));
+        let last = self.steps.last_mut();
+        let Some(entry) = last.filter(|entry| of_the_cutover && entry.phase == Phase::Cutover)
+        else {
+            return false;
+        };
+        if entry.state == StepState::Undoing {
+            entry.state = StepState::Intended;
+        }
+        self.backward = None;
+        self.milestone = Some(Milestone::Prepared);
+        true
+    }
+
     fn preparing(&self) -> bool {
         matches!(
             self.milestone,
@@ -234,234 +252,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn state() -> State {
-        State::new(Opened {
-            format: 1,
-            program: "0".into(),
-            old: "/old".into(),
-            new: "/new".into(),
-            system_identifier: 1,
-        })
-    }
-
-    fn intend(step: &str, phase: Phase) -> Record {
-        Record::StepIntended {
-            step: step.into(),
-            phase,
-            intent: Value::Null,
-        }
-    }
-
-    fn done(step: &str) -> Record {
-        Record::StepDone { step: step.into() }
-    }
-
-    fn reached(milestone: Milestone) -> Record {
-        Record::Reached { milestone }
-    }
-
-    fn fold(records: &[Record]) -> State {
-        let mut state = state();
-        for record in records {
-            assert!(state.accept(record), "{record:?} after {state:?}");
-        }
-        state
-    }
-
-    #[test]
-    fn a_whole_upgrade_and_its_way_back() {
-        let mut records = vec![intend("a", Phase::Prepare), done("a")];
-        assert_eq!(fold(&records).standing(), Standing::Preparing);
-        records.push(reached(Milestone::Prepared));
-        assert_eq!(fold(&records).standing(), Standing::Prepared);
-        records.push(intend("b", Phase::Cutover));
-        assert_eq!(fold(&records).standing(), Standing::CuttingOver);
-        records.extend([done("b"), reached(Milestone::Upgraded)]);
-        assert_eq!(fold(&records).standing(), Standing::Upgraded);
-        for step in ["b", "a"] {
-            if step == "b" {
-                records.push(Record::BackwardBegun {
-                    to: Target::RolledBack,
-                });
-            }
-            records.push(Record::UndoBegun { step: step.into() });
-            records.push(Record::UndoDone { step: step.into() });
-            assert_eq!(fold(&records).standing(), Standing::RollingBack);
-        }
-        records.push(reached(Milestone::RolledBack));
-        assert_eq!(fold(&records).standing(), Standing::RolledBack);
-    }
-
-    #[test]
-    fn only_the_last_step_may_be_undone() {
-        let mut state = fold(&[
-            intend("a", Phase::Prepare),
-            done("a"),
-            intend("b", Phase::Prepare),
-            done("b"),
-            Record::BackwardBegun {
-                to: Target::RolledBack,
-            },
-        ]);
-        assert!(!state.accept(&Record::UndoBegun { step: "a".into() }));
-        assert!(state.accept(&Record::UndoBegun { step: "b".into() }));
-    }
-
-    #[test]
-    fn nothing_goes_forward_on_the_way_back_or_after_the_end() {
-        let mut state = fold(&[
-            intend("a", Phase::Prepare),
-            Record::BackwardBegun {
-                to: Target::RolledBack,
-            },
-        ]);
-        assert!(!state.accept(&done("b")));
-        assert!(!state.accept(&intend("b", Phase::Prepare)));
-        assert!(!state.accept(&reached(Milestone::RolledBack)));
-        for record in [
-            Record::UndoBegun { step: "a".into() },
-            Record::UndoDone { step: "a".into() },
-            reached(Milestone::RolledBack),
-        ] {
-            assert!(state.accept(&record));
-        }
-        assert!(!state.accept(&intend("a", Phase::Prepare)));
-    }
-
-    #[test]
-    fn there_is_no_way_back_from_finalizing() {
-        let mut state = fold(&[
-            intend("a", Phase::Prepare),
-            done("a"),
-            reached(Milestone::Prepared),
-            intend("b", Phase::Cutover),
-            done("b"),
-            reached(Milestone::Upgraded),
-            reached(Milestone::Finalizing),
-        ]);
-        assert!(!state.accept(&Record::BackwardBegun {
-            to: Target::RolledBack
-        }));
-        assert!(state.accept(&reached(Milestone::Finalized)));
-    }
-
-    #[test]
-    fn the_cutover_alone_can_be_undone_and_begun_again() {
-        let state = fold(&[
-            intend("a", Phase::Prepare),
-            done("a"),
-            reached(Milestone::Prepared),
-            intend("b", Phase::Cutover),
-            Record::BackwardBegun {
-                to: Target::Prepared,
-            },
-            Record::UndoBegun { step: "b".into() },
-            Record::UndoDone { step: "b".into() },
-            reached(Milestone::Prepared),
-            intend("b", Phase::Cutover),
-        ]);
-        assert_eq!(state.standing(), Standing::CuttingOver);
-    }
-
-    #[test]
-    fn prepare_can_be_begun_anew() {
-        let state = fold(&[
-            intend("a", Phase::Prepare),
-            Record::BackwardBegun { to: Target::Anew },
-            Record::UndoBegun { step: "a".into() },
-            Record::UndoDone { step: "a".into() },
-            reached(Milestone::Anew),
-            intend("a", Phase::Prepare),
-            done("a"),
-            reached(Milestone::Prepared),
-        ]);
-        assert_eq!(state.standing(), Standing::Prepared);
-    }
-
-    fn prepared() -> Vec<Record> {
-        vec![
-            intend("a", Phase::Prepare),
-            done("a"),
-            intend("b", Phase::Prepare),
-            done("b"),
-            reached(Milestone::Prepared),
-        ]
-    }
-
-    fn reopened() -> Vec<Record> {
-        let mut records = prepared();
-        records.extend([
-            Record::BackwardBegun {
-                to: Target::Reopened,
-            },
-            Record::UndoBegun { step: "b".into() },
-            Record::UndoDone { step: "b".into() },
-            reached(Milestone::Reopened),
-        ]);
-        records
-    }
-
-    #[test]
-    fn what_was_prepared_can_be_opened_and_prepared_again() {
-        let mut records = reopened();
-        let state = fold(&records);
-        assert_eq!(state.standing(), Standing::Preparing);
-        assert!(state.step("a").is_some() && state.step("b").is_none());
-        records.extend([intend("b", Phase::Prepare), done("b")]);
-        assert_eq!(fold(&records).standing(), Standing::Preparing);
-        records.push(reached(Milestone::Prepared));
-        assert_eq!(fold(&records).standing(), Standing::Prepared);
-        records.extend(reopened().split_off(prepared().len()));
-        assert_eq!(fold(&records).standing(), Standing::Preparing);
-    }
-
-    #[test]
-    fn what_was_opened_can_be_begun_anew_or_rolled_back_at_each_line() {
-        let records = reopened();
-        for end in prepared().len() + 1..=records.len() {
-            for to in [Target::Anew, Target::RolledBack] {
-                let mut state = fold(&records[..end]);
-                assert!(state.accept(&Record::BackwardBegun { to }), "{end} {to:?}");
-                assert_eq!(state.standing(), Standing::RollingBack);
-                while let Some(entry) = state.steps.last().cloned() {
-                    if entry.state != StepState::Undoing {
-                        assert!(state.accept(&Record::UndoBegun {
-                            step: entry.step.clone()
-                        }));
-                    }
-                    assert!(state.accept(&Record::UndoDone { step: entry.step }));
-                }
-                let (milestone, standing) = match to {
-                    Target::Anew => (Milestone::Anew, Standing::Preparing),
-                    _ => (Milestone::RolledBack, Standing::RolledBack),
-                };
-                assert!(state.accept(&reached(milestone)), "{end} {to:?}");
-                assert_eq!(state.standing(), standing);
-            }
-        }
-    }
-
-    #[test]
-    fn only_what_is_prepared_can_be_opened() {
-        let open = Record::BackwardBegun {
-            to: Target::Reopened,
-        };
-        for end in 0..prepared().len() {
-            assert!(!fold(&prepared()[..end]).accept(&open), "after {end} lines");
-        }
-        let mut cutting = prepared();
-        cutting.push(intend("c", Phase::Cutover));
-        assert!(!fold(&cutting).accept(&open));
-        let mut undoing = fold(&reopened()[..prepared().len() + 2]);
-        assert!(
-            !undoing.accept(&reached(Milestone::Reopened)),
-            "half undone"
-        );
-        assert!(!undoing.accept(&Record::BackwardBegun {
-            to: Target::Prepared
-        }));
-    }
-}
+mod tests;

@@ -84,6 +84,16 @@ pub fn standing_sentence(standing: Standing, clusters: Clusters<'_>) -> String {
             "the new cluster in {new} is complete and may be started; the old cluster in {old} \
              is kept for the way back and must not be started"
         ),
+        Standing::RollingBack if clusters.started && clusters.shared => format!(
+            "the way back had begun and not taken anything yet when the new cluster in {new} was \
+             started; the files of the old cluster in {old} are now those of new, so there is no \
+             way back to it and it must never be started again: resume --keep-new"
+        ),
+        Standing::RollingBack if clusters.started => format!(
+            "the way back had begun and not taken anything yet when the new cluster in {new} was \
+             started; the old cluster in {old} is as it was: resume --keep-new, or roll back and \
+             lose what new has written"
+        ),
         Standing::RollingBack if clusters.serving => format!(
             "the way back has begun and not ended; the old cluster in {old} is as it was and its \
              server is running, and the new one in {new} must not be started: roll back again"
@@ -161,6 +171,9 @@ mod tests {
         let untouched = ALL.map(|one| standing_sentence(one, clusters(false, true)));
         let started = [false, true].map(|shared| clusters(true, shared));
         let started = started.map(|clusters| standing_sentence(Standing::Upgraded, clusters));
+        let meanwhile = [false, true].map(|shared| clusters(true, shared));
+        let meanwhile =
+            meanwhile.map(|clusters| standing_sentence(Standing::RollingBack, clusters));
         let too_early = [false, true].map(|shared| clusters(true, shared));
         let too_early =
             too_early.map(|clusters| standing_sentence(Standing::CuttingOver, clusters));
@@ -181,7 +194,15 @@ mod tests {
             ..clusters(false, shared)
         });
         let incomplete = incomplete.map(|one| standing_sentence(Standing::Prepared, one));
-        let all = [&untouched[..], &started, &too_early, &serving, &incomplete].concat();
+        let kinds = [
+            &untouched[..],
+            &started,
+            &too_early,
+            &meanwhile,
+            &serving,
+            &incomplete,
+        ];
+        let all = kinds.concat();
         crate::render::snapshot::compare("standings", &format!("{}\n", all.join("\n")));
     }
 }

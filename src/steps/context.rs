@@ -66,6 +66,8 @@ pub struct Context<'a> {
     control_lent: bool,
     /// New is going to be discarded as a whole: what lies in it need not be put in order.
     pub discarding: bool,
+    /// Rows written to new since it was handed over may be lost.
+    pub giving_up_writes: bool,
     /// What was made of the catalogs, as long as they are the same.
     derived: Derived,
     /// What this process changed when it linked; the rest it has found right.
@@ -80,7 +82,7 @@ pub struct Context<'a> {
 
 use catalogs::Derived;
 
-pub use control::{NewState, new_state, started_early};
+pub use control::{KEEP_NEW, NewState, new_state, started_early};
 pub use old::{OldAtHand, Remembered};
 pub use service::{Handover, Outage, wait_until_ready, wait_until_started};
 
@@ -111,6 +113,7 @@ impl<'a> Context<'a> {
             new_started_in: None,
             control_lent: false,
             discarding: false,
+            giving_up_writes: false,
             derived: Derived::default(),
             mended: None,
             copies: None,

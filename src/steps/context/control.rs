@@ -12,6 +12,8 @@ use crate::server;
 
 /// The number initdb gave to the new cluster of this migration.
 const IDENTITY: &str = "new-identity.json";
+/// The command that leads on where new was started while it was to be taken back.
+pub const KEEP_NEW: &str = "resume --keep-new";
 /// What new's control file was when it was released.
 const RELEASED: &str = "released-control.json";
 
@@ -114,6 +116,27 @@ impl Context<'_> {
         }
     }
 
+    /// An error where new is not what was handed over: nothing of that may have been taken back.
+    pub fn new_is_whole(&self) -> Result<()> {
+        self.new_is_ours()?;
+        let there = self.plan.new.data_dir.join(CONTROL).exists();
+        if there && self.state.path(RELEASED)?.exists() {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::WrongStanding,
+            "the way back has taken the new cluster out of use, so it cannot be kept",
+        )
+        .fact("new data directory", self.plan.new.data_dir.display())
+        .remedy(Remedy::command(self.plan.command("resume"))))
+    }
+
+    /// Whether no server can be started on new.
+    pub fn new_is_out_of_reach(&self) -> Result<bool> {
+        let in_place = self.plan.new.data_dir.join(CONTROL).exists();
+        Ok(!in_place && self.state.path(NEW_CONTROL)?.exists())
+    }
+
     /// Puts new's control file in place for good, and writes down what it was.
     pub fn release_new(&self) -> Result<()> {
         let aside = self.state.path(NEW_CONTROL)?;
@@ -123,17 +146,20 @@ impl Context<'_> {
         self.put_control_in_place()
     }
 
-    /// Takes new's control file back, unless new runs or has been started.
+    /// Takes new's control file back, unless new runs, or has been started and that is not to be
+    /// given up.
     ///
     /// This is the last moment at which it can be known; afterwards old becomes startable.
     pub fn take_new_back(&self) -> Result<()> {
         self.new_is_down()?;
-        let untouched = match new_state(self.plan, &self.state)? {
-            NewState::Untouched => true,
-            NewState::StartedEarly { shared } => !shared,
-            NewState::Started | NewState::Missing => false,
+        let shared = self.plan.mode.shares_files();
+        let refused = match new_state(self.plan, &self.state)? {
+            NewState::Untouched => false,
+            NewState::StartedEarly { shared } => shared,
+            NewState::Started => shared || !self.giving_up_writes,
+            NewState::Missing => shared,
         };
-        if self.plan.mode.shares_files() && !untouched {
+        if refused {
             return Err(started(self.plan));
         }
         self.put_control_aside()?;
@@ -163,13 +189,17 @@ pub fn started_early(plan: &Plan, shared: bool) -> Error {
         .remedy(remedy)
 }
 
+/// New was started after the way back had begun.
 fn started(plan: &Plan) -> Error {
     Error::new(
         Code::WayBackGone,
-        "the new cluster has been started and may have written to files of old",
+        match plan.mode.shares_files() {
+            true => "the new cluster has been started and may have written to files of old",
+            false => "the new cluster has been started; rows written to it would be lost",
+        },
     )
     .fact("new data directory", plan.new.data_dir.display())
-    .remedy(Remedy::command(plan.command("resume")))
+    .remedy(Remedy::command(plan.command(KEEP_NEW)))
 }
 
 fn identity(state: &Area) -> Result<Option<SystemIdentifier>> {

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::error::Result;
 use crate::steps::context::CONTROL;
-use crate::steps::{Context, NEW_CONTROL, Phase, Step};
+use crate::steps::{Context, Phase, Step};
 
 pub(super) struct ReleaseNewCluster;
 
@@ -19,7 +19,7 @@ impl Step for ReleaseNewCluster {
 
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
         // By link, old was retired, and found untouched then.
-        if !cx.plan.mode.shares_files() && cx.state.path(NEW_CONTROL)?.exists() {
+        if !cx.plan.mode.shares_files() && cx.new_is_out_of_reach()? {
             cx.old_is_untouched(CONTROL)?;
         }
         cx.release_new()?;

@@ -1,11 +1,11 @@
 //! New is started, where that was asked for, by its own pg_ctl.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Result};
 use crate::pg::DataDir;
 use crate::server::{self, Program};
 use crate::steps::context::{wait_until_ready, wait_until_started};
@@ -15,8 +15,6 @@ use crate::steps::{Context, Phase, Step};
 const LOG: &str = "pg_migrator_start.log";
 /// How long a start may take.
 const START_LIMIT: Duration = Duration::from_secs(600);
-/// How long a stop may take.
-const STOP_LIMIT: Duration = Duration::from_secs(600);
 
 pub(super) struct StartNewServer;
 
@@ -48,27 +46,10 @@ impl Step for StartNewServer {
         up(cx, port)
     }
 
-    /// Reached only where rows written to new may be given up; the engine has asked.
+    /// A server that did not start needs no stopping. One that runs now is somebody's: the engine
+    /// has asked before, so it was started in between.
     fn undo(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
-        let new = cx.new_dir();
-        if server::running(&new)?.is_none() {
-            return Ok(());
-        }
-        let asked = Instant::now();
-        Program::new(&cx.new_installation(), "pg_ctl")
-            .args(["stop", "-w", "-m", "fast", "-s"])
-            .args([
-                "-t".into(),
-                std::ffi::OsString::from(STOP_LIMIT.as_secs().to_string()),
-            ])
-            .args(["-D".into(), new.path.clone().into_os_string()])
-            .failing_with(Code::ServerStop)
-            .log_to(&cx.logs().join("pg_ctl-stop.log"))
-            .run(cx.cancel)?;
-        if server::running(&new)?.is_some() && asked.elapsed() >= STOP_LIMIT {
-            return Err(Error::new(Code::ServerStop, "the new server does not stop"));
-        }
-        Ok(())
+        cx.new_is_down()
     }
 }
 

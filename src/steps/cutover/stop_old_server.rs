@@ -91,8 +91,7 @@ impl Step for StopOldServer {
 
     /// Old is what it was until it is retired, and new cannot be started until it is released.
     fn relieve(&self, cx: &mut Context<'_>, intent: &Value) -> Result<()> {
-        let unharmed = cx.state.path(crate::steps::NEW_CONTROL)?.exists()
-            && cx.old_area()?.path(CONTROL)?.exists();
+        let unharmed = cx.new_is_out_of_reach()? && cx.old_area()?.path(CONTROL)?.exists();
         match unharmed {
             true => self.undo(cx, intent),
             false => Ok(()),
