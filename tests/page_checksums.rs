@@ -174,5 +174,14 @@ fn a_cluster_without_checksums_or_in_use_is_told() {
         verify(&["-D"], &used.data).refused(4, "PGM-1303", &["not shut down cleanly"]);
         finish(bare(&["verify", "--checksums"])).refused(2, "PGM-1001", &["whose pages"]);
         assert_eq!(finish(bare(&["verify", "-d", "/nowhere"])).code, 2);
+        for name in ["PGDATAOLD", "PGDATANEW"] {
+            let mut command = bare(&["verify", "--checksums"]);
+            command.env(name, &plain.data);
+            finish(command).refused(4, "PGM-1304", &said);
+        }
+        // Without --checksums it names nothing that would be looked at.
+        let mut command = bare(&["verify", "-D", "/nowhere"]);
+        command.env("PGDATAOLD", &plain.data);
+        finish(command).refused(4, "PGM-2001", &["/nowhere.migration"]);
     });
 }

@@ -296,6 +296,23 @@ fn without_drift_everything_stays() {
     });
 }
 
+/// They are compared as they are, and not as they are told.
+#[test]
+fn a_rate_that_differs_by_a_byte_is_another_one() {
+    as_server_user("a_rate_that_differs_by_a_byte_is_another_one", || {
+        let case = Case::new("copy");
+        let trip = &case.trip;
+        trip.run_first(&["prepare", "--max-rate", "1073741824"])
+            .demand(0);
+        trip.run(&["prepare", "--max-rate", "1073741825"]).refused(
+            2,
+            "PGM-1001",
+            &["--max-rate", "1073741825 bytes", "1073741824 bytes"],
+        );
+        trip.run(&["prepare", "--max-rate", "1073741824"]).demand(0);
+    });
+}
+
 #[test]
 fn other_options_and_other_standings_are_refused() {
     as_server_user("other_options_and_other_standings_are_refused", || {

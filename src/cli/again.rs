@@ -274,7 +274,7 @@ fn agree(given: &Clusters, plan: &Plan) -> Result<()> {
         nice,
         if plan.nice { "given" } else { "not given" }.to_owned(),
     );
-    let rate = |rate: Option<u64>| rate.map(size);
+    let rate = |rate: Option<u64>| rate.map(|bytes| format!("{} ({bytes} bytes)", size(bytes)));
     compare(
         "--max-rate",
         rate(given.max_rate),

@@ -323,13 +323,25 @@ pub struct Verify {
     pub checksums: bool,
     #[command(flatten)]
     pub migration: Migration,
-    /// Old data directory, or its configuration directory: its pages are checked
+    /// Old data directory, or its configuration directory: its pages are checked [env: PGDATAOLD]
     #[arg(short = 'd', long, value_name = "DIR", requires = "checksums")]
     pub old_datadir: Option<PathBuf>,
     /// How many files to read at once [default: processors, at most 16]
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256),
           requires = "checksums")]
     pub jobs: Option<u16>,
+}
+
+impl Verify {
+    /// The old cluster whose pages are checked.
+    ///
+    /// The variable is read here: as one of the argument it would demand `--checksums` of every
+    /// `verify` where it is set.
+    pub fn old_with_pages(&self) -> Option<PathBuf> {
+        let variable = || std::env::var_os("PGDATAOLD").filter(|value| !value.is_empty());
+        let given = self.old_datadir.clone();
+        given.or_else(|| variable().map(PathBuf::from))
+    }
 }
 
 /// Arguments of `explain`.

@@ -33,8 +33,9 @@ pub fn run(global: &Global, arguments: &Verify) -> Exit {
 
 /// Looks at all clusters that were named, also where the first has wrong pages.
 fn check_all(run: &Run, arguments: &Verify) -> Result<()> {
+    let old = arguments.old_with_pages();
     let named = [
-        (Side::Old, arguments.old_datadir.as_deref()),
+        (Side::Old, old.as_deref()),
         (Side::New, arguments.migration.new_datadir.as_deref()),
     ];
     let named = named
