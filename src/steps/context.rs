@@ -334,7 +334,20 @@ impl<'a> Context<'a> {
 
     /// What is moved by swap, written down before the first file is.
     pub fn swap_list(&self) -> Result<Moves> {
-        self.load(SWAP_LIST)
+        let moves: Moves = self.load(SWAP_LIST)?;
+        if moves.v == Moves::FORMAT {
+            return Ok(moves);
+        }
+        Err(Error::new(
+            Code::StateFormat,
+            "the list of what was moved has a format that this release does not know",
+        )
+        .fact("file", self.state.path(SWAP_LIST)?.display())
+        .fact("format", moves.v)
+        .fact("format known here", Moves::FORMAT)
+        .remedy(Remedy::manual(
+            "use the release of pg_migrator that began this migration",
+        )))
     }
 
     /// The same, if anything may have been moved.

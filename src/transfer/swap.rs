@@ -23,6 +23,11 @@ pub struct Moves {
     pub folders: Vec<FolderMoves>,
 }
 
+impl Moves {
+    /// The format that is written, and the only one that is read.
+    pub const FORMAT: u32 = 1;
+}
+
 /// The files of one folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FolderMoves {
@@ -46,7 +51,10 @@ pub fn moves(map: &FileMap, work: &Work<'_>) -> Result<Moves> {
         let found = list(folder).map_err(|error| in_folder(error, folder))?;
         folders.push(found);
     }
-    Ok(Moves { v: 1, folders })
+    Ok(Moves {
+        v: Moves::FORMAT,
+        folders,
+    })
 }
 
 fn list(folder: &Folder) -> Result<FolderMoves> {
@@ -83,10 +91,27 @@ pub fn swap(moves: &Moves, work: &Work<'_>) -> Result<Moved> {
 }
 
 /// Moves every file of the list back to old that is not there yet; the errors are those of
-/// [`swap`]. Where it succeeds, old has all of them.
+/// [`swap`]. Where it succeeds, old has all of them; what new has made under a name of one that
+/// old has is new's.
 pub fn swap_back(moves: &Moves, work: &Work<'_>) -> Result<Moved> {
     shift_all(moves, work, |old, new, (of_old, of_new, inode)| {
+        if is_back((new, of_new), (old, of_old), *inode)? {
+            return Ok(false);
+        }
         shift((new, of_new), (old, of_old), *inode)
+    })
+}
+
+/// Whether old has the file and new another one under its name.
+fn is_back(
+    (new, of_new): (&AreaDir, &String),
+    (old, of_old): (&AreaDir, &String),
+    inode: u64,
+) -> Result<bool> {
+    let (made, back) = (new.identity(of_new)?, old.identity(of_old)?);
+    Ok(match (made, back) {
+        (Some(made), Some(back)) => back.inode == inode && !made.same_file(&back),
+        _ => false,
     })
 }
 
@@ -166,15 +191,14 @@ fn shift(
     (to, to_name): (&AreaDir, &String),
     inode: u64,
 ) -> Result<bool> {
-    let here = from.identity(from_name)?.map(|found| found.inode);
-    let there = to.identity(to_name)?.map(|found| found.inode);
+    let (here, there) = (from.identity(from_name)?, to.identity(to_name)?);
     match (here, there) {
-        (Some(here), None) if here == inode => {
+        (Some(here), None) if here.inode == inode => {
             to.take_from(from, from_name, to_name).map(|()| true)
         }
-        (None, Some(there)) if there == inode => Ok(false),
+        (None, Some(there)) if there.inode == inode => Ok(false),
         // A file system without a journal may have kept both names through a power cut.
-        (Some(here), Some(there)) if here == inode && there == inode => {
+        (Some(here), Some(there)) if here.inode == inode && here.same_file(&there) => {
             from.unlink(from_name).map(|()| true)
         }
         (None, None) => Err(Error::new(

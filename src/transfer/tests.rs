@@ -275,3 +275,16 @@ fn a_thousand_small_files_are_copied() {
         assert_eq!(copied.unwrap(), number.to_string());
     }
 }
+
+/// Old is whole then, and what new has made under the name is new's.
+#[test]
+fn a_file_that_is_back_already_is_not_in_the_way_of_another_one_of_new() {
+    let dirs = Dirs::new(&["1", "2"]);
+    let before = dirs.inodes("old");
+    let list = moves(&dirs.map, &dirs.work()).unwrap();
+    fs::rename(dirs.path("old/1"), dirs.path("new/11")).unwrap();
+    fs::write(dirs.path("new/12"), "made by a server of new").unwrap();
+    swap_back(&list, &dirs.work()).unwrap();
+    assert_eq!(dirs.inodes("old"), before);
+    assert_eq!(dirs.names("new"), ["12"]);
+}

@@ -64,6 +64,14 @@ impl Context<'_> {
         }
     }
 
+    /// An error where a server runs in old, whether it is held or not.
+    pub fn nobody_serves_old(&self) -> Result<()> {
+        match self.somebody_serves_old()? {
+            true => self.old_is_down(),
+            false => Ok(()),
+        }
+    }
+
     /// Removes that file, and none that a server has written.
     pub fn let_go_of_old(&self) -> Result<()> {
         let old = self.old_area()?;

@@ -180,7 +180,25 @@ fn another_cluster_in_news_place_is_never_taken_for_new() {
 /// Between the question whether new was started and the undoing somebody may start it.
 #[test]
 fn new_is_taken_back_only_if_it_still_was_not_started() {
-    let pair = Pair::new(Mode::Link);
+    for mode in [Mode::Link, Mode::Swap, Mode::Copy] {
+        taken_back_only_if_not_started(mode);
+    }
+    // Where the rows may be lost, it is.
+    let pair = Pair::new(Mode::Copy);
+    let mut cx = pair.context();
+    cx.remember_new_identity().unwrap();
+    cx.put_control_aside().unwrap();
+    cx.release_new().unwrap();
+    let mut started = NEW.to_vec();
+    *started.last_mut().unwrap() ^= 1;
+    fs::write(pair.path("new/global/pg_control"), &started).unwrap();
+    cx.giving_up_writes = true;
+    cx.take_new_back().unwrap();
+    assert_eq!(pair.bytes("new/global/pg_control"), None);
+}
+
+fn taken_back_only_if_not_started(mode: Mode) {
+    let pair = Pair::new(mode);
     let cx = pair.context();
     cx.remember_new_identity().unwrap();
     cx.put_control_aside().unwrap();
@@ -217,4 +235,19 @@ fn another_cluster_in_olds_place_is_not_removed() {
     assert!(!pair.path("old").exists());
     pair.plan.old.system_identifier = SystemIdentifier(1);
     pair.context().remove_old_cluster().unwrap();
+}
+
+#[test]
+fn a_list_of_moves_of_another_format_is_not_read() {
+    let pair = Pair::new(Mode::Swap);
+    let mut moves = Moves {
+        v: Moves::FORMAT,
+        folders: Vec::new(),
+    };
+    pair.context().save_swap_list(&moves).unwrap();
+    assert_eq!(pair.context().swap_list().unwrap(), moves);
+    moves.v += 1;
+    pair.context().save_swap_list(&moves).unwrap();
+    let error = pair.context().swap_list_if_any().unwrap_err();
+    assert_eq!(error.code(), Code::StateFormat);
 }

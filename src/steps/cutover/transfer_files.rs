@@ -95,6 +95,7 @@ impl Step for TransferFiles {
 /// Every file of the list is in old again, or that is an error. Without a list nothing was moved;
 /// but where new has files all the same, it is looked whether old has them too.
 fn move_back(cx: &Context<'_>) -> Result<()> {
+    cx.nobody_serves_old()?;
     let work = cx.work(NAME);
     match cx.swap_list_if_any()? {
         Some(moves) => {
