@@ -44,4 +44,4 @@ pub use speed::{Speed, speed};
 pub use stamp::{Era, MARGIN, Stamp, now, times_tell};
 pub use sync::{filesystem_sync_tells, sync_filesystem, unwritten};
 pub use temporary::temporary;
-pub use trial::{Mount, Possible, mount, possible};
+pub use trial::{Mount, Possible, is_trial, mount, possible};

@@ -1,11 +1,16 @@
 //! Listings of directories that tell which file each name stands for.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::fstat;
+use nix::sys::statfs::{
+    BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, FsType, NFS_SUPER_MAGIC,
+    OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs,
+};
 
 use super::dir::{AreaDir, OldDir};
 use super::remove::entries;
@@ -44,25 +49,39 @@ pub fn listings_tell_files(old: &OldDir, new: &AreaDir) -> bool {
         && nothing_mounted_below(&[&old.dir, &new.dir])
 }
 
-#[cfg(target_os = "linux")]
+const ZFS_SUPER_MAGIC: FsType = FsType(0x2fc1_2fc1);
+const BCACHEFS_SUPER_MAGIC: FsType = FsType(0xca45_1a4e);
+
+/// Those whose directories have the numbers of their inodes.
+const LISTING: [FsType; 5] = [
+    EXT4_SUPER_MAGIC,
+    XFS_SUPER_MAGIC,
+    BTRFS_SUPER_MAGIC,
+    TMPFS_MAGIC,
+    ZFS_SUPER_MAGIC,
+];
+
+/// Others on which a file has the number it has until it is removed.
+const KEEPING: [FsType; 4] = [
+    F2FS_SUPER_MAGIC,
+    BCACHEFS_SUPER_MAGIC,
+    NFS_SUPER_MAGIC,
+    OVERLAYFS_SUPER_MAGIC,
+];
+
 fn keeps_inode_numbers(dir: &OwnedFd) -> bool {
-    use nix::sys::statfs::{
-        BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FsType, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs,
-    };
-    const ZFS_SUPER_MAGIC: FsType = FsType(0x2fc1_2fc1);
-    let known = [
-        EXT4_SUPER_MAGIC,
-        XFS_SUPER_MAGIC,
-        BTRFS_SUPER_MAGIC,
-        TMPFS_MAGIC,
-        ZFS_SUPER_MAGIC,
-    ];
-    fstatfs(dir).is_ok_and(|found| known.contains(&found.filesystem_type()))
+    fstatfs(dir).is_ok_and(|found| LISTING.contains(&found.filesystem_type()))
 }
 
-#[cfg(not(target_os = "linux"))]
-fn keeps_inode_numbers(_dir: &OwnedFd) -> bool {
-    false
+/// Whether a file is known by its number on this file system for good, also after a rename and
+/// after the next mount.
+///
+/// Some give numbers out as files are looked at (FUSE, CIFS, FAT).
+pub(super) fn keeps_file_numbers(dir: &File) -> bool {
+    fstatfs(dir).is_ok_and(|found| {
+        let kind = found.filesystem_type();
+        LISTING.contains(&kind) || KEEPING.contains(&kind)
+    })
 }
 
 /// A file may be mounted on a file, too.
@@ -148,6 +167,14 @@ mod tests {
         let area = Area::new(dir.path()).unwrap();
         let other = OldDir::open(Path::new("/proc/self")).unwrap();
         assert!(!listings_tell_files(&other, &area.open_dir("").unwrap()));
+    }
+
+    #[test]
+    fn numbers_that_are_given_out_are_not_kept() {
+        let proc = File::open("/proc/self").unwrap();
+        assert!(!keeps_file_numbers(&proc));
+        let dir = tempfile::tempdir().unwrap();
+        assert!(keeps_file_numbers(&File::open(dir.path()).unwrap()));
     }
 
     #[test]

@@ -5,20 +5,41 @@ use std::io;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::sys::stat::Mode;
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::act::{failure, read_failure};
 use super::clone::{clone, copy_range};
+use super::entries::keeps_file_numbers;
 use crate::error::Result;
 
 /// How much of a file is copied to see whether it can be.
 const SOME: u64 = 64 << 10;
 
+/// What a trial is called, and what it makes.
+const PREFIX: &str = ".pgm-try.";
+const OWN: &str = "own";
+const CLONE: &str = "clone";
+const RANGE: &str = "range";
+const LINK: &str = "link";
+
+/// How often a directory that goes away under our hands is made anew.
+const ATTEMPTS: usize = 8;
+
+const APART: &str = "they lie on different file systems";
+const MOUNTED_TWICE: &str = "they lie on one file system that is mounted in two places, and no name leads from one to the \
+     other";
+const NUMBERS: &str = "the file system does not keep the numbers of its files, by which those that \
+                       were moved are found again";
+
 /// What is possible between two directories; where something is not, the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Possible {
-    /// A second name, and so a rename.
+    /// A second name.
     pub link: Result<(), String>,
+    /// A rename of a file that is found again by its number.
+    pub swap: Result<(), String>,
     /// A file that shares its blocks.
     pub clone: Result<(), String>,
     /// A copy that the kernel makes.
@@ -52,18 +73,18 @@ pub fn mount(path: &Path) -> Result<Mount> {
 /// Of old a file is opened for reading, and nothing else: a second name would be a change, so for
 /// links it is asked whether both are mounted together, and whether `place` knows links at all.
 /// These acts are no part of the work, so they are neither crash points nor lines of the trace.
+/// What a trial that was killed has left there goes.
 ///
 /// # Errors
 ///
 /// `NotWritable` where nothing may be made there, `NoSpace`, `NotReadable`, `DiskOperation`.
 pub fn possible(old: &Path, sample: Option<&Path>, place: &Path) -> Result<Possible> {
-    let together = mount(old)? == mount(place)?;
     let failed = |error: io::Error| failure("try something in", place, error);
-    let scratch = tempfile::Builder::new()
-        .prefix(".pgm-try.")
-        .tempdir_in(place)
-        .map_err(failed)?;
-    let own = scratch.path().join("own");
+    remove_abandoned(place).map_err(failed)?;
+    let (at_old, at_place) = (mount(old)?, mount(place)?);
+    let scratch = Scratch::make(place).map_err(failed)?;
+    let path = |name: &str| scratch.dir.path().join(name);
+    let own = path(OWN);
     fs::write(&own, [7; 8192]).map_err(failed)?;
     let sample = sample.unwrap_or(&own);
     let from = match File::open(sample) {
@@ -76,25 +97,106 @@ pub fn possible(old: &Path, sample: Option<&Path>, place: &Path) -> Result<Possi
         .metadata()
         .map_err(|e| read_failure("examine", sample, e))?
         .len();
-    let made = |name: &str| File::create_new(scratch.path().join(name)).map_err(failed);
-    let (by_clone, by_range) = (made("clone")?, made("range")?);
-    let found = Possible {
-        link: match together {
-            true => said(fs::hard_link(&own, scratch.path().join("link"))),
-            false => Err(Errno::EXDEV.to_string()),
-        },
-        clone: said(clone(&from, &by_clone)),
-        copy_range: said(copy_range(&from, &by_range, len.min(SOME))),
+    let made = |name: &str| File::create_new(path(name)).map_err(failed);
+    let (by_clone, by_range) = (made(CLONE)?, made(RANGE)?);
+    let link = match at_old == at_place {
+        true => fs::hard_link(&own, path(LINK)).map_err(|error| said(&error)),
+        false if at_old.device == at_place.device => Err(MOUNTED_TWICE.to_owned()),
+        false => Err(APART.to_owned()),
     };
-    scratch.close().map_err(failed)?;
+    let numbers = match keeps_file_numbers(&by_clone) {
+        true => Ok(()),
+        false => Err(NUMBERS.to_owned()),
+    };
+    let found = Possible {
+        swap: link.clone().and(numbers),
+        link,
+        clone: clone(&from, &by_clone).map_err(|error| not_cloned(&error)),
+        copy_range: copy_range(&from, &by_range, len.min(SOME)).map_err(|error| said(&error)),
+    };
+    scratch.dir.close().map_err(failed)?;
     Ok(found)
 }
 
-fn said(done: io::Result<()>) -> Result<(), String> {
-    done.map_err(|error| match error.raw_os_error() {
-        Some(number) => Errno::from_raw(number).to_string(),
+/// Whether this is what a trial has made, which may have been killed.
+pub fn is_trial(path: &Path) -> bool {
+    let named = path.file_name().and_then(|name| name.to_str());
+    named.is_some_and(|name| name.starts_with(PREFIX))
+        && path.symlink_metadata().is_ok_and(|found| found.is_dir())
+        && holds_nothing_else(path).unwrap_or(false)
+}
+
+fn holds_nothing_else(dir: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        if ![OWN, CLONE, RANGE, LINK].iter().any(|made| name == *made) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The directory of a trial; who makes one holds it locked, so that others know it for one that
+/// is in use.
+struct Scratch {
+    dir: tempfile::TempDir,
+    _held: Option<Flock<File>>,
+}
+
+impl Scratch {
+    /// Between its making and its lock another run may take it for an abandoned one.
+    fn make(place: &Path) -> io::Result<Self> {
+        for _ in 0..ATTEMPTS {
+            let made = tempfile::Builder::new().prefix(PREFIX).tempdir_in(place)?;
+            let held = match hold(made.path()) {
+                Ok(held) => Some(held),
+                Err(Errno::EWOULDBLOCK | Errno::ENOENT) => continue,
+                // A directory that cannot be locked is left alone by everybody.
+                Err(_) => None,
+            };
+            if made.path().is_dir() {
+                return Ok(Self {
+                    dir: made,
+                    _held: held,
+                });
+            }
+        }
+        Err(io::ErrorKind::ResourceBusy.into())
+    }
+}
+
+fn hold(dir: &Path) -> nix::Result<Flock<File>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let opened = nix::fcntl::open(dir, flags, Mode::empty())?;
+    Flock::lock(File::from(opened), FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error)
+}
+
+fn remove_abandoned(place: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(place)?.flatten() {
+        let path = entry.path();
+        if is_trial(&path) && hold(&path).is_ok() {
+            fs::remove_dir_all(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn not_cloned(error: &io::Error) -> String {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EOPNOTSUPP | Errno::ENOTTY | Errno::ENOSYS) => {
+            "the file system cannot share blocks".to_owned()
+        }
+        Some(Errno::EINVAL) => "the file system cannot share blocks of these two".to_owned(),
+        _ => said(error),
+    }
+}
+
+fn said(error: &io::Error) -> String {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EXDEV) => APART.to_owned(),
+        Some(number) => number.to_string(),
         None => error.to_string(),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -111,12 +213,48 @@ mod tests {
         fs::write(old.join("1"), [1; 8192]).unwrap();
         for sample in [Some(old.join("1")), None] {
             let found = possible(&old, sample.as_deref(), &new).unwrap();
-            assert_eq!(found.link, Ok(()));
+            assert_eq!((found.link, found.swap), (Ok(()), Ok(())));
         }
         assert_eq!(fs::read_dir(&new).unwrap().count(), 0);
         assert_eq!(fs::read_dir(&old).unwrap().count(), 1);
         let gone = possible(&old, None, &dir.path().join("gone")).unwrap_err();
         assert_eq!(gone.code(), Code::DiskOperation);
+    }
+
+    #[test]
+    fn what_a_killed_trial_has_left_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for (name, file) in [
+            (".pgm-try.a", "own"),
+            (".pgm-try.b", "link"),
+            (".pgm-try.c", "rows"),
+            ("pgm-try.d", "own"),
+        ] {
+            fs::create_dir(at(name)).unwrap();
+            fs::write(at(name).join(file), "").unwrap();
+        }
+        let in_use = hold(&at(".pgm-try.b")).unwrap();
+        let seen = |name: &str| (is_trial(&at(name)), at(name).exists());
+        possible(dir.path(), None, dir.path()).unwrap();
+        assert_eq!(seen(".pgm-try.a"), (false, false));
+        assert_eq!(seen(".pgm-try.b"), (true, true));
+        assert_eq!(seen(".pgm-try.c"), (false, true));
+        assert_eq!(seen("pgm-try.d"), (false, true));
+        drop(in_use);
+        possible(dir.path(), None, dir.path()).unwrap();
+        assert_eq!(seen(".pgm-try.b"), (false, false));
+    }
+
+    #[test]
+    fn errors_are_said_in_words_of_our_own() {
+        let said = |number: Errno| not_cloned(&io::Error::from(number));
+        assert_eq!(
+            said(Errno::EOPNOTSUPP),
+            "the file system cannot share blocks"
+        );
+        assert_eq!(said(Errno::EXDEV), APART);
+        assert_eq!(said(Errno::EIO), Errno::EIO.to_string());
     }
 
     #[test]
@@ -129,7 +267,8 @@ mod tests {
         let sample = dir.path().join("1");
         fs::write(&sample, [1; 8192]).unwrap();
         let found = possible(dir.path(), Some(&sample), elsewhere).unwrap();
-        assert_eq!(found.link, Err(Errno::EXDEV.to_string()));
+        assert_eq!(found.link, Err(APART.to_owned()));
+        assert_eq!(found.swap, found.link);
         assert!(found.clone.is_err(), "{found:?}");
     }
 }

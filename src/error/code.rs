@@ -151,7 +151,7 @@ codes! {
     1401 NoSpace Precondition "too little space"
         "The file system named in the facts has less free space or fewer free inodes than this mode needs, with a margin."
     1402 FileSystems Precondition "the file systems do not allow this mode"
-        "What a mode needs of the file systems is tried between the very directories, tablespaces included, before anything is built; the facts name both and the reason. Hard links and renames cannot cross file systems, nor leave what is mounted in one place: by link and by swap the new data directory must lie on the file system of the old one. Clones need a file system that can share blocks, btrfs or XFS made with reflink, and the same attributes of both directories. --mode auto clones what can be cloned and copies the rest; --copy always works."
+        "What a mode needs of the file systems is tried between the very directories, tablespaces included, before anything is built; the facts name both and the reason. Hard links and renames cannot cross file systems, nor leave what is mounted in one place: by link and by swap the new data directory must lie on the file system of the old one. Swap also needs a file system that keeps the numbers of its files, which FUSE and CIFS do not. Clones need a file system that can share blocks, btrfs or XFS made with reflink, and the same attributes of both directories. --mode auto clones what can be cloned and copies the rest; --copy always works."
     1403 NotWritable Precondition "a directory cannot be written to"
         "The program works as the owner of the old data directory. That user must be able to create the new data directory and the state directory."
     1404 SocketPath Precondition "the socket path is too long"

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use crate::disk;
 use crate::error::{Code, Error, Remedy};
 use crate::pg::quote::shell_path;
 use crate::pg::{DataDir, MajorVersion};
@@ -117,7 +118,11 @@ fn entries(dir: &Path) -> Result<Vec<String>, Error> {
     let read = || -> std::io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(dir)? {
-            names.push(entry?.file_name().to_string_lossy().into_owned());
+            let entry = entry?;
+            // What a run that was killed has left there is ours, and goes with the next trial.
+            if !disk::is_trial(&entry.path()) {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
         }
         names.sort();
         Ok(names)

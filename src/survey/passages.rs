@@ -29,7 +29,8 @@ impl Passage {
     /// Why this mode is not possible, if it is not.
     pub fn refuses(&self, mode: Mode) -> Option<&str> {
         let found = match mode {
-            Mode::Link | Mode::Swap => &self.possible.link,
+            Mode::Link => &self.possible.link,
+            Mode::Swap => &self.possible.swap,
             Mode::Clone => &self.possible.clone,
             Mode::CopyFileRange => &self.possible.copy_range,
             Mode::Copy | Mode::Auto => return None,
@@ -47,13 +48,16 @@ impl Passage {
         let reason = self.refuses(mode)?;
         let (message, remedy) = match mode {
             Mode::Link => (
-                "old and new files would lie on different file systems, and hard links cannot \
-                 cross them",
-                "use --copy, or put the new data directory on the file system of the old one",
+                "files of old cannot be linked where new will have them",
+                "use --copy, or put the new data directory where the old one is mounted",
+            ),
+            Mode::Swap if self.possible.link.is_ok() => (
+                "files of old cannot be moved to where new will have them and back",
+                "use --link or --copy",
             ),
             Mode::Swap => (
-                "old and new files would lie on different file systems, and no rename crosses them",
-                "use --copy, or put the new data directory on the file system of the old one",
+                "files of old cannot be moved to where new will have them and back",
+                "use --copy, or put the new data directory where the old one is mounted",
             ),
             Mode::Clone => (
                 "files of old cannot be cloned where new will have them",
@@ -202,35 +206,58 @@ fn sample(database: &Path) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_refused_is_told_with_its_reason() {
-        let passage = Passage {
+    fn passage() -> Passage {
+        let apart = || Err("they lie on different file systems".to_owned());
+        Passage {
             old: "/srv/old/base".into(),
             new: "/mnt/new/base".into(),
             possible: Possible {
-                link: Err("EXDEV: Invalid cross-device link".to_owned()),
-                clone: Err("EOPNOTSUPP: Operation not supported".to_owned()),
+                link: apart(),
+                swap: apart(),
+                clone: Err("the file system cannot share blocks".to_owned()),
                 copy_range: Ok(()),
             },
-        };
+        }
+    }
+
+    fn remedy(error: &Error) -> String {
+        match error.remedy_text() {
+            Some(Remedy::Manual(text)) => text.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_refused_is_told_with_its_reason() {
+        let passage = passage();
         let modes: Vec<Mode> = passage.modes().collect();
         assert_eq!(modes, [Mode::Copy, Mode::CopyFileRange]);
         for mode in [Mode::Copy, Mode::CopyFileRange, Mode::Auto] {
             assert_eq!(passage.problem(mode), None);
         }
-        let error = passage.problem(Mode::Link).unwrap();
-        assert_eq!(error.code(), Code::FileSystems);
-        assert!(error.message().contains("different file systems"));
-        let error = passage.problem(Mode::Clone).unwrap();
-        assert_eq!(error.code(), Code::FileSystems);
-        let named = |name: &str| {
-            error
-                .facts()
-                .iter()
-                .find(|(found, _)| found == name)
-                .unwrap()
-        };
-        assert_eq!(named("new").1, "/mnt/new/base");
-        assert!(named("reason").1.starts_with("EOPNOTSUPP"));
+        for (mode, reason) in [
+            (Mode::Link, "they lie on different file systems"),
+            (Mode::Swap, "they lie on different file systems"),
+            (Mode::Clone, "the file system cannot share blocks"),
+        ] {
+            let error = passage.problem(mode).unwrap();
+            assert_eq!(error.code(), Code::FileSystems);
+            let facts = error.facts();
+            let named = |name: &str| facts.iter().find(|(found, _)| found == name).unwrap();
+            assert_eq!(named("new").1, "/mnt/new/base");
+            assert_eq!(named("reason").1, reason);
+            assert!(remedy(&error).contains("--copy"));
+        }
+    }
+
+    #[test]
+    fn where_numbers_are_not_kept_files_can_be_linked_all_the_same() {
+        let mut passage = passage();
+        passage.possible.link = Ok(());
+        passage.possible.swap = Err("numbers".to_owned());
+        let modes: Vec<Mode> = passage.modes().collect();
+        assert_eq!(modes, [Mode::Link, Mode::Copy, Mode::CopyFileRange]);
+        let error = passage.problem(Mode::Swap).unwrap();
+        assert!(remedy(&error).contains("--link"));
     }
 }

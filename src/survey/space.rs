@@ -71,8 +71,14 @@ pub(super) fn problems(
             .or_insert_with(|| Group::on(space))
             .add(demand);
     }
-    let problems = groups.values().flat_map(|group| group.problems(mode));
-    Ok(problems.collect())
+    let linkable = sites
+        .passages
+        .iter()
+        .all(|passage| passage.refuses(Mode::Link).is_none());
+    let problems = groups.values();
+    Ok(problems
+        .flat_map(|group| group.problems(mode, linkable))
+        .collect())
 }
 
 /// The mode of each place: where some of its folders are copied, that of those.
@@ -111,15 +117,15 @@ impl Group {
         }
     }
 
-    fn problems(&self, mode: Mode) -> Vec<Error> {
+    fn problems(&self, mode: Mode, linkable: bool) -> Vec<Error> {
         let mut found = Vec::new();
         if self.bytes > self.space.free_bytes {
             let missing = size(self.bytes - self.space.free_bytes);
             let other_mode = match mode {
-                Mode::Copy | Mode::CopyFileRange | Mode::Auto => {
+                Mode::Copy | Mode::CopyFileRange | Mode::Auto if linkable => {
                     ", or use --link, which needs no room for the data"
                 }
-                Mode::Link | Mode::Clone | Mode::Swap => "",
+                _ => "",
             };
             found.push(
                 self.problem("the file system has too little space")
@@ -187,9 +193,13 @@ mod tests {
 
     #[test]
     fn demands_on_one_file_system_add_up() {
-        assert!(group(15 << 30, Some(300)).problems(Mode::Copy).is_empty());
-        assert!(group(15 << 30, None).problems(Mode::Copy).is_empty());
-        let found = group((15 << 30) - 1, Some(299)).problems(Mode::Copy);
+        assert!(
+            group(15 << 30, Some(300))
+                .problems(Mode::Copy, true)
+                .is_empty()
+        );
+        assert!(group(15 << 30, None).problems(Mode::Copy, true).is_empty());
+        let found = group((15 << 30) - 1, Some(299)).problems(Mode::Copy, true);
         assert_eq!(found.len(), 2);
         assert!(found.iter().all(|error| error.code() == Code::NoSpace));
         let facts: Vec<_> = found[0]
@@ -210,18 +220,18 @@ mod tests {
     }
 
     #[test]
-    fn only_copying_is_told_of_links() {
-        let says = |mode| {
-            let found = group(0, None).problems(mode);
+    fn only_copying_is_told_of_links_and_where_there_can_be_any() {
+        let says = |mode, linkable| {
+            let found = group(0, None).problems(mode, linkable);
             let Some(Remedy::Manual(text)) = found[0].remedy_text() else {
                 panic!("no sentence");
             };
             text.clone()
         };
-        assert!(
-            says(Mode::Copy).contains("free 15.0 GB there") && says(Mode::Copy).contains("--link")
-        );
-        assert!(!says(Mode::Link).contains("--link"));
+        let copy = says(Mode::Copy, true);
+        assert!(copy.contains("free 15.0 GB there") && copy.contains("--link"));
+        assert!(!says(Mode::Copy, false).contains("--link"));
+        assert!(!says(Mode::Link, true).contains("--link"));
     }
 
     #[test]
