@@ -48,8 +48,22 @@ pub enum Origin {
 pub struct TablespacePlace {
     /// Its OID, the same in both clusters.
     pub oid: crate::pg::Oid,
-    /// Where its link leads; both clusters have a folder of their own version in it.
+    /// Where its files lie in old: where its link leads, with a folder of each cluster's version
+    /// in it, or old's folder in `pg_tblspc`.
     pub location: PathBuf,
+    /// Whether each cluster has a folder of its own in `pg_tblspc` (`allow_in_place_tablespaces`).
+    #[serde(default)]
+    pub in_place: bool,
+}
+
+impl TablespacePlace {
+    /// Where its files lie in the cluster of this data directory, old's or new's.
+    pub fn location_in(&self, data_dir: &Path) -> PathBuf {
+        match self.in_place {
+            true => data_dir.join("pg_tblspc").join(self.oid.to_string()),
+            false => self.location.clone(),
+        }
+    }
 }
 
 /// A server of the operator that was serving old when the plan was made.

@@ -293,7 +293,8 @@ fn places(request: &Request, old: Option<&Old>, state_dir: Option<&Path>) -> Vec
         places.push(Place::state(dir));
     }
     if let Some(old) = old {
-        places.extend(old.tablespaces.iter().map(Place::tablespace));
+        let outside = old.tablespaces.iter().filter(|place| !place.in_place);
+        places.extend(outside.map(Place::tablespace));
         places.extend(old.wal_dir.as_deref().map(Place::wal));
     }
     places

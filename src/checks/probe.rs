@@ -72,8 +72,11 @@ fn tablespaces_inside(subject: &Subject<'_>) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let tablespaces = subject.snapshot.iter().flat_map(|s| &s.tablespaces);
     for tablespace in tablespaces {
-        // The location of one made in place is relative to the data directory.
-        let location = real(&data_dir.join(&tablespace.location))?;
+        // One that was made in place is made in place in new, too.
+        if Path::new(&tablespace.location).is_relative() {
+            continue;
+        }
+        let location = real(Path::new(&tablespace.location))?;
         if location.starts_with(&data_dir) {
             let location = location.to_string_lossy().into_owned();
             rows.push(vec![Some(tablespace.name.clone()), Some(location)]);

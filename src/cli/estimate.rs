@@ -165,7 +165,8 @@ fn relations(snapshot: &Snapshot) -> u64 {
     relations.sum::<usize>() as u64
 }
 
-/// The default tablespace goes from `base` to `new`; the others stay where they are.
+/// The default tablespace goes from `base` to `new`, and what was made in place goes along; the
+/// others stay where they are.
 fn sites<'a>(inventory: &'a [Inventory], base: &'a Path, new: Option<&'a Path>) -> Vec<Site<'a>> {
     let sites = inventory.iter().enumerate();
     sites
@@ -175,9 +176,19 @@ fn sites<'a>(inventory: &'a [Inventory], base: &'a Path, new: Option<&'a Path>) 
                 old: base,
                 within: None,
             },
+            _ if base
+                .parent()
+                .is_some_and(|data| place.old_place.starts_with(data)) =>
+            {
+                Site {
+                    new: new.unwrap_or(&place.new_place),
+                    old: &place.old_place,
+                    within: None,
+                }
+            }
             _ => Site {
                 new: &place.new_place,
-                old: &place.new_place,
+                old: &place.old_place,
                 within: Some(&place.new_place),
             },
         })

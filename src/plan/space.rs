@@ -7,6 +7,8 @@ use super::Mode;
 /// What lies below one place of the old cluster that holds relation files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inventory {
+    /// Where they lie.
+    pub old_place: PathBuf,
     /// Where its counterpart in the new cluster will lie.
     pub new_place: PathBuf,
     /// Bytes allocated to the relation files.
@@ -86,6 +88,7 @@ mod tests {
     #[test]
     fn only_copying_needs_room_for_the_data() {
         let places = [Inventory {
+            old_place: "/old".into(),
             new_place: "/new".into(),
             bytes: 1 << 40,
             files: 7,

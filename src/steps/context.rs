@@ -37,6 +37,9 @@ pub(super) const CONTROL: &str = "global/pg_control";
 pub(super) const RETIRED: &str = "global/pg_control.old";
 /// What is moved by swap.
 const SWAP_LIST: &str = "swap.json";
+/// Lets a private new server make a tablespace without a location; every version from 15 on
+/// knows it.
+const IN_PLACE: [&str; 2] = ["-c", "allow_in_place_tablespaces=on"];
 /// Files of new's catalogs whose rows must be frozen.
 const HEAPS: &str = "new-catalogs.json";
 
@@ -267,6 +270,9 @@ impl<'a> Context<'a> {
             );
             spec.port = self.plan.new.port;
             spec.extra = self.plan.new.options.clone();
+            if self.plan.old.tablespaces.iter().any(|place| place.in_place) {
+                spec.extra.extend(IN_PLACE.map(str::to_owned));
+            }
             spec.socket_parent = self.plan.socket_dir.clone();
             let begun = Instant::now();
             self.new_server = Some(Postmaster::start(&spec, self.cancel)?);

@@ -24,7 +24,9 @@ impl Context<'_> {
         self.old_is_down()?;
         self.old_is_itself()?;
         let folder = DataDir::tablespace_version_dir(old.version.major, old.catalog_version);
-        for place in &old.tablespaces {
+        // Those made in place go with the data directory.
+        let outside = old.tablespaces.iter().filter(|place| !place.in_place);
+        for place in outside {
             if place.location.is_dir() {
                 Area::new(&place.location)?.remove_tree(&folder)?;
             }

@@ -36,34 +36,34 @@ pub(super) fn count(
     new_data: &Path,
 ) -> (Counted, Vec<Error>) {
     let mut problems = Vec::new();
-    let mut place = |folders: Result<Vec<PathBuf>>, new_place: PathBuf| {
+    let mut place = |folders: Result<Vec<PathBuf>>, old_place: &Path, new_place: PathBuf| {
+        let none = Inventory {
+            old_place: old_place.to_owned(),
+            new_place,
+            bytes: 0,
+            files: 0,
+        };
         let counted = folders.and_then(|folders| {
-            let total = sum(&folders, new_place.clone())?;
+            let total = sum(&folders, none.clone())?;
             Ok((total, folders.len() as u64))
         });
         counted.unwrap_or_else(|error| {
             problems.push(error);
-            (nothing_in(new_place), 0)
+            (none, 0)
         })
     };
-    let base = database_folders(&old.path.join("base"));
-    let (base, databases) = place(base, new_data.join("base"));
+    let old_base = old.path.join("base");
+    let base = database_folders(&old_base);
+    let (base, databases) = place(base, &old_base, new_data.join("base"));
     let mut places = vec![base];
     for tablespace in tablespaces {
         let folder = version_folder(old, catalog_version, tablespace);
         let folders = folder.and_then(|folder| database_folders(&folder));
-        places.push(place(folders, tablespace.location.clone()).0);
+        let new_place = tablespace.location_in(new_data);
+        places.push(place(folders, &tablespace.location, new_place).0);
     }
     let counted = Counted { places, databases };
     (counted, problems)
-}
-
-fn nothing_in(new_place: PathBuf) -> Inventory {
-    Inventory {
-        new_place,
-        bytes: 0,
-        files: 0,
-    }
 }
 
 /// The relation files of an old cluster that has a plan, by the places where they lie.
@@ -119,8 +119,7 @@ fn is_number(entry: &DirEntry) -> bool {
     !name.is_empty() && name.iter().all(u8::is_ascii_digit)
 }
 
-fn sum(folders: &[PathBuf], new_place: PathBuf) -> Result<Inventory> {
-    let mut total = nothing_in(new_place);
+fn sum(folders: &[PathBuf], mut total: Inventory) -> Result<Inventory> {
     for folder in folders {
         for entry in std::fs::read_dir(folder).map_err(|e| unreadable(folder, &e))? {
             let entry = entry.map_err(|e| unreadable(folder, &e))?;

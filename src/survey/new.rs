@@ -41,7 +41,7 @@ pub(super) fn examine(facts: &Facts<'_>, problems: &mut Problems) -> Option<Orig
     let mut found = Problems::default();
     if let (Some(old), Some(installation)) = (facts.old, facts.installation) {
         let major = installation.version.major;
-        for place in &old.tablespaces {
+        for place in old.tablespaces.iter().filter(|place| !place.in_place) {
             let folders = leftovers(&place.location, major);
             found.extend(folders.iter().map(|folder| used(folder, major)));
         }

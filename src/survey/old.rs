@@ -111,33 +111,17 @@ pub(super) fn forbidden_mode(major: MajorVersion) -> u32 {
 fn tablespaces(dir: &DataDir, owner: &Owner, problems: &mut Problems) -> Vec<TablespacePlace> {
     let links = dir.tablespaces_there().unwrap_or_default();
     for link in &links {
-        if link.in_place {
-            problems.beside([in_place(dir, &link.target)]);
-        } else {
-            let what = format!("the location of tablespace {}", link.oid);
-            problems.beside(owner::directory_problem(&what, &link.target, owner));
-        }
+        let what = format!("the location of tablespace {}", link.oid);
+        problems.beside(owner::directory_problem(&what, &link.target, owner));
     }
-    let outside = links.into_iter().filter(|link| !link.in_place);
-    outside
+    links
+        .into_iter()
         .map(|link| TablespacePlace {
             oid: link.oid,
             location: link.target,
+            in_place: link.in_place,
         })
         .collect()
-}
-
-fn in_place(dir: &DataDir, folder: &Path) -> Error {
-    Error::new(
-        Code::DataDirectoryLayout,
-        "a tablespace is a folder in pg_tblspc itself, made with allow_in_place_tablespaces",
-    )
-    .fact("data directory", dir.path.display())
-    .fact("folder", folder.display())
-    .remedy(Remedy::manual(
-        "move what is in it to another tablespace and drop it: it would not survive the removal \
-         of the old data directory",
-    ))
 }
 
 /// The control file of another version than `PG_VERSION` says.

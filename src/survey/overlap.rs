@@ -139,6 +139,7 @@ mod tests {
         Place::tablespace(&TablespacePlace {
             oid: Oid(oid),
             location: dir.into(),
+            in_place: false,
         })
     }
 

@@ -134,11 +134,15 @@ pub(super) fn passages(
     try_folders(&base, &new_base, &places, &mut found)?;
     for tablespace in tablespaces {
         let location = &tablespace.location;
+        let new = tablespace.location_in(new_dir.unwrap_or(&old.path));
+        let places = match tablespace.in_place {
+            true => &places[..],
+            false => std::slice::from_ref(location),
+        };
         let folders = DataDir::version_folders(location, old.major)
             .map_err(|error| Error::io(Code::NotReadable, "read", location, &error))?;
         for folder in folders {
-            let places = std::slice::from_ref(location);
-            try_folders(&folder, location, places, &mut found)?;
+            try_folders(&folder, &new, places, &mut found)?;
         }
     }
     Ok(found)

@@ -33,6 +33,7 @@ fn a_sound_pair_is_described() {
     let places = [TablespacePlace {
         oid: Oid(16400),
         location: location.clone(),
+        in_place: false,
     }];
     assert_eq!(found.tablespaces, places);
     let [base, fast] = found.inventory.as_slice() else {
@@ -45,6 +46,37 @@ fn a_sound_pair_is_described() {
     );
     assert!((100_000..300_000).contains(&base.bytes), "{}", base.bytes);
     assert!(!found.user.is_empty());
+}
+
+/// Each cluster has one of its own, so that new's goes with new and old's with old.
+#[test]
+fn a_tablespace_made_in_place_goes_along_with_the_data_directory() {
+    let mut world = World::new();
+    world.request.mode = Some(Mode::Link);
+    world.folder("old/pg_tblspc/16402/PG_15_202209061/5");
+    world.write("old/pg_tblspc/16402/PG_15_202209061/5/16401", "x");
+    let found = world.sound();
+    let old = world.path("old/pg_tblspc/16402");
+    let [place] = found.tablespaces.as_slice() else {
+        panic!("{:?}", found.tablespaces);
+    };
+    assert!(place.in_place);
+    assert_eq!(place.location_in(&found.old.path), old);
+    let new = world.path("new/pg_tblspc/16402");
+    assert_eq!(place.location_in(&world.path("new")), new);
+    let [_, counted] = found.inventory.as_slice() else {
+        panic!("{:?}", found.inventory);
+    };
+    assert_eq!((&counted.old_place, &counted.new_place), (&old, &new));
+    assert_eq!(counted.files, 1);
+    let [_, passage] = found.passages.as_slice() else {
+        panic!("{:?}", found.passages);
+    };
+    assert_eq!(
+        (&passage.old, &passage.new),
+        (&old.join("PG_15_202209061"), &new)
+    );
+    assert_eq!(passage.refuses(Mode::Link), None);
 }
 
 #[test]

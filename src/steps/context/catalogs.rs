@@ -127,7 +127,7 @@ impl Context<'_> {
             version_dir: DataDir::tablespace_version_dir(major, catalog_version),
             tablespaces: tablespaces
                 .iter()
-                .map(|place| (Oid(place.oid.0), place.location.clone()))
+                .map(|place| (Oid(place.oid.0), place.location_in(data_dir)))
                 .collect(),
         }
     }

@@ -31,7 +31,7 @@ impl Step for PlaceFiles {
         transfer::remove(&map, &work)?;
         disk::sync_filesystem(&cx.plan.new.data_dir)?;
         for place in &cx.plan.old.tablespaces {
-            disk::sync_filesystem(&place.location)?;
+            disk::sync_filesystem(&place.location_in(&cx.plan.new.data_dir))?;
         }
         match cx.plan.mode {
             Mode::Copy if cx.straight_on && cx.old_is_serving()?.is_none() => {

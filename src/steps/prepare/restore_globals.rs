@@ -26,11 +26,12 @@ impl Step for RestoreGlobals {
     }
 
     /// CREATE TABLESPACE makes a folder of new's version in each location. Only a folder that
-    /// was not there before may be removed on the way back.
+    /// was not there before may be removed on the way back. What is made in place goes with new.
     fn intent(&self, cx: &mut Context<'_>) -> Result<Value> {
         let version_dir = cx.new_version_dir()?;
         let mut locations = Vec::new();
-        for place in &cx.plan.old.tablespaces {
+        let all = &cx.plan.old.tablespaces;
+        for place in all.iter().filter(|place| !place.in_place) {
             let folder = place.location.join(&version_dir);
             if folder.symlink_metadata().is_ok() {
                 return Err(Error::new(
