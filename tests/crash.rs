@@ -9,11 +9,13 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
 use support::case::Case;
 use support::mount::{elsewhere, on_file_system};
+use support::stock::copy;
 use support::trip::{Ran, finish};
 use support::{as_server_user, say};
 
@@ -172,6 +174,65 @@ fn killed_rollbacks(mode: &str) {
         case.demand_untouched(&format!("{mode}: a rollback killed at point {number}"));
     }
     case.demand_back("killed rollbacks");
+}
+
+/// New was started before a way back had taken it, and the cutover is ended after all.
+#[test]
+fn a_way_back_that_is_given_up_killed_anywhere_is_given_up_again() {
+    let test = "a_way_back_that_is_given_up_killed_anywhere_is_given_up_again";
+    as_server_user(test, || {
+        let case = Case::new("link");
+        let trip = &case.trip;
+        trip.prepare();
+        trip.cutover();
+        let stuck = |mode| {
+            let mode = fs::Permissions::from_mode(mode);
+            fs::set_permissions(trip.new.join("global"), mode).unwrap();
+        };
+        stuck(0o500);
+        trip.run(&["rollback"]).demand(6);
+        stuck(0o700);
+        assert!(trip.new_starts().status.success());
+        let scratch = case.stock.cluster.scratch();
+        let kept = tempfile::tempdir().unwrap();
+        let kept = kept.path().join("kept");
+        copy(scratch, &kept);
+        let log = trip.new.with_extension("points");
+        let mut counted = trip.command(&["resume", "--keep-new"]);
+        counted.env("PGM_FAULT_LOG", &log);
+        finish(counted).demand(0);
+        let points = fs::read_to_string(&log).unwrap().lines().count() as u64;
+        let every = usize::try_from(given("PGM_CRASH_EVERY", 3)).unwrap();
+        let tried: Vec<u64> = (1..=points).step_by(every).collect();
+        let some = tried.len();
+        say(&format!(
+            "TRIED {some} of {points} points of resume --keep-new by link"
+        ));
+        for number in tried {
+            for entry in fs::read_dir(scratch).unwrap() {
+                let path = entry.unwrap().path();
+                match path.is_dir() {
+                    true => fs::remove_dir_all(&path).unwrap(),
+                    false => fs::remove_file(&path).unwrap(),
+                }
+            }
+            copy(&kept.join("."), scratch);
+            finish(at(number, trip.command(&["resume", "--keep-new"]))).demand(KILLED);
+            let status = trip.run(&["status"]);
+            let words: &[&str] = match status.demand(0).stdout.contains("--keep-new") {
+                true => &["resume", "--keep-new"],
+                false => &["resume"],
+            };
+            match status.stdout.contains("is complete and has been started") {
+                // Killed when all was done.
+                true => trip.run(words).demand(4),
+                false => trip.run(words).demand(0),
+            };
+            trip.demand_standing("is complete and has been started");
+            case.demand_old_does_not_start();
+        }
+        case.demand_arrived(&case.stock.dump);
+    });
 }
 
 /// Out of what a killed command left: on or back in turn, in every third case killed once more
