@@ -27,7 +27,7 @@ pub use archive::{Contents, Entry, parse};
 pub use dump::{Dump, DumpFiles, dump};
 pub use everybody::{Refused, set_for_everybody, settings_of_everybody};
 pub use failure::{Failure, REHEARSAL, Unrestored, arranged};
-pub use freeze::{begin_horizons, freeze};
+pub use freeze::{CatalogFiles, begin_horizons, freeze};
 pub use fresh::{like_old, stand_in_tablespaces};
 pub use frozen::{Unfrozen, scan};
 pub use horizons::{Mended, mend};

@@ -3,12 +3,14 @@
 //!
 //! Tables are not read through a server: in link mode even reading would stamp old's pages.
 
+mod extra;
 mod files;
 mod pages;
 mod quiet;
 mod swapped;
 mod wal;
 
+pub use extra::{Contents, nothing_else};
 pub use files::{Compared, contents, mended, names_and_sizes};
 pub use pages::{CheckedPages, Fault, WrongPage, checked_pages};
 pub use quiet::{Since, Wal, since};

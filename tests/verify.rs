@@ -85,3 +85,99 @@ fn a_link_to_another_file_is_named() {
         case.demand_back("another file in the place of a link");
     });
 }
+
+/// What neither a catalog of new nor old explains, wherever it lies and whatever it is of.
+#[test]
+fn a_file_too_many_is_named_wherever_it_is() {
+    as_server_user("a_file_too_many_is_named_wherever_it_is", || {
+        for mode in ["copy", "link", "swap"] {
+            let case = Case::of("old-15", "new-18", mode);
+            let trip = &case.trip;
+            trip.prepare();
+            trip.cutover();
+            trip.run(&["verify"]).demand(0);
+
+            let carried = relation_file(&trip.new);
+            let base = carried.parent().unwrap().to_owned();
+            let name = |suffix: &str| {
+                let name = carried.file_name().unwrap().to_str().unwrap();
+                base.join(format!("{name}{suffix}"))
+            };
+            let space = new_folder_in(&case.stock.space);
+            let elsewhere = trip.new.join("base/77777");
+            fs::create_dir(&elsewhere).unwrap();
+            trip.run(&["verify"]).demand(0);
+            for (file, how) in [
+                (name(".9"), "in new only"),
+                (name("_init"), "in new only"),
+                (base.join("77777"), "of no relation"),
+                (base.join("77777_fsm"), "of no relation"),
+                (base.join("t5_16384"), "of no relation"),
+                (base.join("1259_init"), "is none that a catalog has"),
+                (base.join("1259.3"), "is none that a catalog has"),
+                (space.join("77777.1"), "of no relation"),
+                (trip.new.join("global/77777"), "of no relation"),
+            ] {
+                fs::write(&file, [0; 8192]).unwrap();
+                differs(trip, &file, how);
+                fs::remove_file(&file).unwrap();
+            }
+            fs::write(elsewhere.join("16384"), "").unwrap();
+            differs(trip, &elsewhere, "a folder of no database");
+            fs::remove_dir_all(&elsewhere).unwrap();
+            let (catalog, aside) = (base.join("2615"), base.join("aside"));
+            fs::rename(&catalog, &aside).unwrap();
+            differs(trip, &catalog, "missing, of a catalog");
+            fs::rename(&aside, &catalog).unwrap();
+            trip.run(&["verify"]).demand(0);
+            trip.rollback();
+            case.demand_back("files too many");
+        }
+    });
+}
+
+/// A database's folder of new in the location of a tablespace.
+fn new_folder_in(space: &Path) -> PathBuf {
+    let folders = fs::read_dir(space).unwrap().map(|one| one.unwrap().path());
+    let mut folders = folders.filter(|path| {
+        path.file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with("PG_18_")
+    });
+    let databases = fs::read_dir(folders.next().unwrap()).unwrap();
+    let mut databases: Vec<PathBuf> = databases.map(|one| one.unwrap().path()).collect();
+    databases.sort();
+    databases.pop().unwrap()
+}
+
+/// Where new's catalogs were written to by every step that does so.
+#[test]
+fn nothing_is_found_after_drift_and_large_objects() {
+    as_server_user("nothing_is_found_after_drift_and_large_objects", || {
+        let case = Case::of("old-14", "new-17", "link");
+        let trip = &case.trip;
+        let server = case.stock.cluster.start();
+        trip.prepare();
+        server.sql("app", "CREATE TABLE come (id int PRIMARY KEY, note text)");
+        server.sql("app", "DROP TABLE moved");
+        server.sql("postgres", "CREATE DATABASE more");
+        server.sql("more", "CREATE TABLE here (id serial, note text)");
+        trip.run(&["prepare"]).demand(0);
+        server.stop();
+        trip.run(&["verify"]).demand(0);
+        let server = case.stock.cluster.start();
+        server.sql("app", "SELECT lo_from_bytea(0, 'large')");
+        server.sql("app", "VACUUM FULL items");
+        server.stop();
+        trip.cutover();
+        trip.run(&["verify"]).demand(0);
+        let segment = trip.new.join("base/1/77777");
+        fs::write(&segment, "").unwrap();
+        differs(trip, &segment, "of no relation");
+        fs::remove_file(&segment).unwrap();
+        let ran = trip.run(&["verify", "--json"]);
+        assert!(ran.stdout.contains("nothing else in new"), "{}", ran.stdout);
+    });
+}

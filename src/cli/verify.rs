@@ -10,8 +10,9 @@ use crate::error::{Code, Error, Exit, Remedy, Result};
 use crate::event::{EventKind, Sink};
 use crate::journal::Standing;
 use crate::pg::amount::{counted, size};
+use crate::pg::page::PageLayout;
 use crate::plan::{Mode, Plan};
-use crate::steps::NewState;
+use crate::steps::{Context, NewState};
 use crate::verify::{self, Compared};
 
 /// How many differences an error names.
@@ -73,6 +74,7 @@ fn compare(engine: &mut Engine<'_>, plan: &Plan, run: &Run) -> Result<()> {
             .file_map()
             .and_then(|map| verify::contents(&map, (mode, plan.checksums), plan.jobs, cx.cancel)),
     };
+    let compared = compared.and_then(|compared| and_nothing_else(cx, plan, compared));
     let compared = compared.and_then(|compared| differences(&compared).map_or(Ok(compared), Err));
     run.stream.emit(match &compared {
         Ok(compared) => EventKind::StepFinished {
@@ -85,9 +87,23 @@ fn compare(engine: &mut Engine<'_>, plan: &Plan, run: &Run) -> Result<()> {
     compared.map(|_| ())
 }
 
+/// Adds what new has beside the files that came from old.
+fn and_nothing_else(cx: &Context<'_>, plan: &Plan, mut compared: Compared) -> Result<Compared> {
+    let control = cx.new_control()?;
+    let layout = PageLayout {
+        block_size: control.block_size,
+        segment_blocks: control.relseg_size,
+    };
+    let (contents, map) = (cx.contents_of_new()?, cx.file_map()?);
+    let found = verify::nothing_else(&contents, &map, layout, (plan.jobs, cx.cancel))?;
+    // A file too many of a relation of old has been found by the comparison.
+    compared.differences.extend(found.differences);
+    Ok(compared)
+}
+
 fn clause(compared: &Compared, plan: &Plan) -> String {
     let files = counted(compared.files, "file");
-    match plan.mode {
+    let said = match plan.mode {
         Mode::Link => format!("{files}, each the same in both clusters"),
         Mode::Swap => format!("{files}, each the one that old had"),
         Mode::Copy if plan.checksums.is_some() => format!(
@@ -97,7 +113,8 @@ fn clause(compared: &Compared, plan: &Plan) -> String {
         Mode::Copy | Mode::Clone | Mode::CopyFileRange | Mode::Auto => {
             format!("{files}, {}, equal byte by byte", size(compared.bytes))
         }
-    }
+    };
+    format!("{said}; nothing else in new but its catalogs")
 }
 
 fn differences(compared: &Compared) -> Option<Error> {

@@ -49,6 +49,18 @@ pub struct Places {
     pub tablespaces: BTreeMap<Oid, PathBuf>,
 }
 
+impl Places {
+    /// Where a file lies that the server names like this, relative to its data directory.
+    pub fn locate(&self, path: &Path) -> PathBuf {
+        let through = path.strip_prefix("pg_tblspc").ok().and_then(|rest| {
+            let mut parts = rest.components();
+            let oid = parts.next()?.as_os_str().to_str()?.parse().ok()?;
+            Some(self.tablespaces.get(&Oid(oid))?.join(parts.as_path()))
+        });
+        through.unwrap_or_else(|| self.data_dir.join(path))
+    }
+}
+
 /// How many relations without a partner an error names.
 const NAMED: usize = 10;
 

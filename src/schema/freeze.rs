@@ -2,50 +2,66 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Code, Error, Result};
 use crate::pg::{MultiXid, Xid};
 use crate::server::{Cancel, Client, Endpoint, in_each_database};
 
-/// The catalogs of initdb that are this database's own, without `pg_largeobject`: its rows
-/// come with old's file.
-const OWN_CATALOGS: &str = "c.relisshared = false and c.oid <> 2613";
+/// The catalogs of initdb that are this database's own, without `pg_largeobject` and its index:
+/// these come with old's files.
+const OWN_CATALOGS: &str = "c.relisshared = false AND c.oid NOT IN (2613, 2683)";
 /// Those of `template0`, to which nothing of old comes.
 const CATALOGS_OF_TEMPLATE0: &str = "c.relisshared = false";
 /// The catalogs all databases share.
 const SHARED_CATALOGS: &str = "c.relisshared";
 
+/// The files of new's own catalogs, relative to the data directory, or leading through
+/// `pg_tblspc`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogFiles {
+    /// Those whose rows must be frozen: of catalogs and of their toast tables.
+    pub heaps: Vec<PathBuf>,
+    /// Those of their indexes.
+    pub indexes: Vec<PathBuf>,
+}
+
 /// Freezes every catalog of every database, `template0` included, and names their files.
 ///
 /// User tables are left alone: their files are empty and about to be replaced, and a VACUUM
-/// would move their horizons. The paths are relative to the data directory (or lead through
-/// `pg_tblspc`); [`super::scan`] proves with them, when the server is stopped, that nothing
-/// was held back.
+/// would move their horizons. [`super::scan`] proves with the heaps, when the server is stopped,
+/// that nothing was held back.
 pub fn freeze(
     new: &Endpoint,
     databases: &[String],
     jobs: usize,
     cancel: &Cancel,
-) -> Result<Vec<PathBuf>> {
+) -> Result<CatalogFiles> {
     let mut template1 = new.connect("template1")?;
     allow_template0(&mut template1, true)?;
     vacuum_freeze(&mut template1, SHARED_CATALOGS)?;
     let shared = horizons_of_shared(&mut template1)?;
     let mut everywhere: Vec<String> = databases.to_vec();
     everywhere.push("template0".to_owned());
-    let heaps = in_each_database(new, &everywhere, jobs, cancel, |client, name| {
+    let files = in_each_database(new, &everywhere, jobs, cancel, |client, name| {
         let own = match name {
             "template0" => CATALOGS_OF_TEMPLATE0,
             _ => OWN_CATALOGS,
         };
         client.run_script(&shared)?;
         vacuum_freeze(client, own)?;
-        heap_paths(client, own)
+        catalog_files(client, own)
     });
     allow_template0(&mut template1, false)?;
-    let mut heaps: Vec<PathBuf> = heaps?.concat();
+    let mut files = files?;
     template1.run_script("VACUUM (FREEZE) pg_catalog.pg_database")?;
-    heaps.extend(heap_paths(&mut template1, SHARED_CATALOGS)?);
-    Ok(heaps)
+    files.push(catalog_files(&mut template1, SHARED_CATALOGS)?);
+    let mut all = CatalogFiles::default();
+    for some in files {
+        all.heaps.extend(some.heaps);
+        all.indexes.extend(some.indexes);
+    }
+    Ok(all)
 }
 
 /// Gives another database the horizons that the shared catalogs have here.
@@ -146,16 +162,21 @@ fn vacuum_freeze(client: &mut Client, which: &str) -> Result<()> {
     client.run_script(&format!("VACUUM (FREEZE) {}", names.join(", ")))
 }
 
-/// The heaps whose rows must be frozen: the catalogs and their toast tables.
-fn heap_paths(client: &mut Client, which: &str) -> Result<Vec<PathBuf>> {
-    let paths = client.text_rows(&format!(
-        "SELECT pg_catalog.pg_relation_filepath(c.oid) FROM pg_catalog.pg_class c \
-         WHERE c.oid < 16384 AND c.relkind IN ('r', 'm', 't') AND {which}"
+fn catalog_files(client: &mut Client, which: &str) -> Result<CatalogFiles> {
+    let rows = client.text_rows(&format!(
+        "SELECT pg_catalog.pg_relation_filepath(c.oid), c.relkind = 'i' \
+         FROM pg_catalog.pg_class c \
+         WHERE c.oid < 16384 AND c.relkind IN ('r', 'm', 't', 'i') AND {which}"
     ))?;
-    Ok(paths
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(PathBuf::from)
-        .collect())
+    let mut files = CatalogFiles::default();
+    for row in rows {
+        let [Some(path), Some(is_index)] = row.as_slice() else {
+            continue;
+        };
+        match is_index.as_str() {
+            "t" => files.indexes.push(path.into()),
+            _ => files.heaps.push(path.into()),
+        }
+    }
+    Ok(files)
 }

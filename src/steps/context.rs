@@ -20,7 +20,7 @@ use crate::error::{Code, Error, Remedy, Result};
 use crate::event::{EventKind, Level, Sink};
 use crate::pg::{ControlFile, DataDir};
 use crate::plan::Plan;
-use crate::schema::DumpFiles;
+use crate::schema::{CatalogFiles, DumpFiles};
 use crate::server::{self, Installation, Postmaster, PostmasterSpec, Running, Side};
 use crate::transfer::first_copies::Ledger;
 use crate::transfer::{Mended, Moves, Work};
@@ -40,8 +40,8 @@ const SWAP_LIST: &str = "swap.json";
 /// Lets a private new server make a tablespace without a location; every version from 15 on
 /// knows it.
 const IN_PLACE: [&str; 2] = ["-c", "allow_in_place_tablespaces=on"];
-/// Files of new's catalogs whose rows must be frozen.
-const HEAPS: &str = "new-catalogs.json";
+/// Files of new's own catalogs.
+const CATALOGS: &str = "new-catalogs.json";
 
 /// What every step works with.
 pub struct Context<'a> {
@@ -375,13 +375,13 @@ impl<'a> Context<'a> {
     }
 
     /// The files of new's catalogs.
-    pub fn new_catalogs(&self) -> Result<Vec<PathBuf>> {
-        self.load(HEAPS)
+    pub fn new_catalogs(&self) -> Result<CatalogFiles> {
+        self.load(CATALOGS)
     }
 
     /// Stores the files of new's catalogs.
-    pub fn save_new_catalogs(&self, heaps: &[PathBuf]) -> Result<()> {
-        self.save(HEAPS, &heaps)
+    pub fn save_new_catalogs(&self, files: &CatalogFiles) -> Result<()> {
+        self.save(CATALOGS, files)
     }
 
     /// Folder of new's version in every tablespace.

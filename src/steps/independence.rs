@@ -17,7 +17,13 @@ pub(super) fn make_independent(cx: &mut Context<'_>) -> Result<()> {
     let catalogs = cx.new_catalogs()?;
     // Files of a server that crashed are not yet what its WAL says.
     if cx.new_control()?.cleanly_shut_down()
-        && schema::scan(&cx.plan.new.data_dir, &catalogs, cx.plan.jobs, cx.cancel).is_ok()
+        && schema::scan(
+            &cx.plan.new.data_dir,
+            &catalogs.heaps,
+            cx.plan.jobs,
+            cx.cancel,
+        )
+        .is_ok()
     {
         return Ok(());
     }
@@ -41,5 +47,5 @@ pub(super) fn freeze_and_prove(cx: &mut Context<'_>) -> Result<()> {
     let catalogs = schema::freeze(cx.new_server(true)?, &databases, jobs, cancel)?;
     cx.stop_new_server()?;
     cx.save_new_catalogs(&catalogs)?;
-    schema::scan(&cx.plan.new.data_dir, &catalogs, jobs, cancel).map(|_| ())
+    schema::scan(&cx.plan.new.data_dir, &catalogs.heaps, jobs, cancel).map(|_| ())
 }

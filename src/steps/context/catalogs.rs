@@ -8,6 +8,7 @@ use crate::catalog::{Relation, Snapshot};
 use crate::error::Result;
 use crate::pg::{DataDir, MajorVersion, Oid};
 use crate::plan::{FileMap, Horizons, Places};
+use crate::verify::Contents;
 
 /// Old's catalog as last read.
 const OLD_SNAPSHOT: &str = "old-snapshot.json";
@@ -86,6 +87,21 @@ impl Context<'_> {
             database.relations.retain(&wanted);
         }
         FileMap::of_new(&new, &self.new_places()?)
+    }
+
+    /// Everything that new may have in its folders of relation files.
+    pub fn contents_of_new(&self) -> Result<Contents> {
+        let places = self.new_places()?;
+        let catalogs = self.new_catalogs()?;
+        let own = catalogs.heaps.iter().chain(&catalogs.indexes);
+        Ok(Contents {
+            own: own.map(|path| places.locate(path)).collect(),
+            folders: (places.tablespaces.values())
+                .map(|location| location.join(&places.version_dir))
+                .chain([places.data_dir.join("base")])
+                .collect(),
+            shared: places.data_dir.join("global"),
+        })
     }
 
     fn new_places(&self) -> Result<Places> {

@@ -42,7 +42,12 @@ impl Step for CarryLargeObjects {
         }
         cx.stop_new_server()?;
         let catalogs = cx.new_catalogs()?;
-        schema::scan(&cx.plan.new.data_dir, &catalogs, cx.plan.jobs, cx.cancel)?;
+        schema::scan(
+            &cx.plan.new.data_dir,
+            &catalogs.heaps,
+            cx.plan.jobs,
+            cx.cancel,
+        )?;
         large_objects::hold(&state, &old)?;
         let objects = counted(changed as u64, "large object");
         Ok(format!("{objects} made, changed or dropped since prepare"))

@@ -48,7 +48,7 @@ impl Step for RefreshHorizons {
         cx.stop_new_server()?;
         cx.save_new_snapshot(&now)?;
         cx.save_new_catalogs(&catalogs)?;
-        schema::scan(&cx.plan.new.data_dir, &catalogs, jobs, cancel)?;
+        schema::scan(&cx.plan.new.data_dir, &catalogs.heaps, jobs, cancel)?;
         let tables = counted(mended.relations, "table");
         Ok(format!("horizons of {tables} moved"))
     }

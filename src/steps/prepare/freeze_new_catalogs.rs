@@ -25,7 +25,7 @@ impl Step for FreezeNewCatalogs {
         cx.save_new_catalogs(&catalogs)?;
         Ok(format!(
             "{} frozen",
-            counted(catalogs.len() as u64, "catalog")
+            counted(catalogs.heaps.len() as u64, "catalog")
         ))
     }
 

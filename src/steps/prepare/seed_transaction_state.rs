@@ -33,7 +33,7 @@ impl Step for SeedTransactionState {
         let databases = ["template1".to_owned(), "postgres".to_owned()];
         let catalogs = schema::freeze(server, &databases, jobs, cancel)?;
         cx.stop_new_server()?;
-        schema::scan(&cx.plan.new.data_dir, &catalogs, jobs, cancel)?;
+        schema::scan(&cx.plan.new.data_dir, &catalogs.heaps, jobs, cancel)?;
         let status = match cx.settle_old()? {
             true => Status::Blank,
             false => Status::OfOld,

@@ -26,7 +26,12 @@ impl Step for SetHorizons {
         let (mended, now) = schema::mend(server, &old, jobs, cancel)?;
         cx.stop_new_server()?;
         cx.save_new_snapshot(&now)?;
-        schema::scan(&cx.plan.new.data_dir, &cx.new_catalogs()?, jobs, cancel)?;
+        schema::scan(
+            &cx.plan.new.data_dir,
+            &cx.new_catalogs()?.heaps,
+            jobs,
+            cancel,
+        )?;
         let tables = counted(mended.compared, "table");
         Ok(match mended.relations {
             0 => format!("horizons of {tables} agree; every catalog row is frozen"),
