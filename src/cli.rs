@@ -10,6 +10,7 @@ mod explain;
 mod finalize;
 mod findings;
 mod log;
+mod manifest;
 mod migration;
 mod output;
 mod prepare;

@@ -24,8 +24,8 @@ use crate::error::Result;
 pub use crate::event::Phase;
 
 pub use context::{
-    Context, Handover, KEEP_NEW, NEW_CONTROL, NewState, OldAtHand, PLAN_FILE, new_state,
-    started_early,
+    ComparedOld, Context, Handover, KEEP_NEW, NEW_CONTROL, NewState, OldAtHand, PLAN_FILE,
+    new_state, started_early,
 };
 pub use drift::{drift, drifted, is_the_cluster_prepared, read_and_compare};
 pub use prepare::{FINGERPRINT, INVENTORY};

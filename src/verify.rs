@@ -5,6 +5,7 @@
 
 mod extra;
 mod files;
+mod manifest;
 mod pages;
 mod quiet;
 mod swapped;
@@ -12,6 +13,7 @@ mod wal;
 
 pub use extra::{Contents, nothing_else};
 pub use files::{Compared, contents, mended, names_and_sizes};
+pub use manifest::Manifest;
 pub use pages::{CheckedPages, Fault, WrongPage, checked_pages};
 pub use quiet::{Since, Wal, since};
 pub use swapped::swapped;

@@ -233,6 +233,10 @@ pub struct Service {
     /// Start the new cluster at the end, and wait until it accepts connections
     #[arg(long)]
     pub start: bool,
+    /// Record the SHA-256 of every file of old when it has stopped, and compare on the way back;
+    /// reads all of old while service is down
+    #[arg(long)]
+    pub manifest: bool,
     /// Wait this long until nobody is in a transaction in old; give up if somebody still is
     #[arg(long, value_name = "SECONDS")]
     pub wait_idle: Option<u32>,
@@ -262,6 +266,7 @@ impl Service {
         let seconds = |number: u32| Duration::from_secs(number.into());
         Handover {
             start: self.start || self.start_new_command.is_some(),
+            manifest: self.manifest,
             wait_idle: self.wait_idle.map(seconds),
             stop_timeout: seconds(self.stop_timeout),
             pause: self.pause_command.clone(),
@@ -321,6 +326,9 @@ pub struct Verify {
     /// -d, of that of -D, or of both. No migration is needed for it
     #[arg(long)]
     pub checksums: bool,
+    /// Compare old, which must be stopped, with what cutover --manifest has recorded of it
+    #[arg(long, conflicts_with = "checksums")]
+    pub manifest: bool,
     #[command(flatten)]
     pub migration: Migration,
     /// Old data directory, or its configuration directory: its pages are checked [env: PGDATAOLD]

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::args::{Global, Verify};
 use super::run::Run;
-use super::{checksums, migration};
+use super::{checksums, manifest, migration};
 use crate::engine::{Engine, Outcome};
 use crate::error::{Code, Error, Exit, Remedy, Result};
 use crate::event::{EventKind, Sink};
@@ -24,6 +24,9 @@ const STEP: &str = "compare-files";
 pub fn run(global: &Global, arguments: &Verify) -> Exit {
     if arguments.checksums {
         return checksums::run(global, arguments);
+    }
+    if arguments.manifest {
+        return manifest::run(global, &arguments.migration);
     }
     migration::with_engine(
         global,

@@ -26,8 +26,17 @@ impl Engine<'_> {
             .end_leftovers()
             .and_then(|()| self.backward(Target::RolledBack));
         match undone {
-            Ok(()) => Outcome::done(self.state().standing()),
+            Ok(()) => self.gone_back(),
             Err(error) => self.stopped(error),
+        }
+    }
+
+    /// Everything is undone; what was found out meanwhile is told now.
+    pub(super) fn gone_back(&mut self) -> Outcome {
+        let standing = self.state().standing();
+        match self.cx.found_in_old() {
+            Ok(None) => Outcome::done(standing),
+            Ok(Some(error)) | Err(error) => Outcome::found(error, standing),
         }
     }
 

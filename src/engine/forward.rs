@@ -129,7 +129,7 @@ impl Engine<'_> {
         };
         match self.backward(to) {
             Ok(()) if to == Target::Anew => self.prepare(),
-            Ok(()) => Outcome::done(self.state().standing()),
+            Ok(()) => self.gone_back(),
             Err(error) => self.stopped(error),
         }
     }
@@ -240,7 +240,13 @@ impl Engine<'_> {
             return self.stopped(error.fact("new cluster", second.to_string()));
         }
         match self.backward(to) {
-            Ok(()) => Outcome::undone(error, self.state().standing()),
+            Ok(()) => match self.gone_back().error {
+                None => Outcome::undone(error, self.state().standing()),
+                Some(found) => {
+                    let error = error.fact("and then", found.to_string());
+                    Outcome::undone(error, self.state().standing())
+                }
+            },
             Err(second) => self.stopped(error.fact("undoing it failed too", second.to_string())),
         }
     }

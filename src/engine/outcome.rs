@@ -50,6 +50,15 @@ impl Outcome {
         }
     }
 
+    /// It is done, and in doing it something was found.
+    pub fn found(error: Error, standing: Standing) -> Self {
+        Self {
+            exit: Exit::Findings,
+            error: Some(error),
+            standing: Some(standing),
+        }
+    }
+
     /// It stopped half way: `resume` and `rollback` are both open.
     pub fn stopped(error: Error, standing: Standing) -> Self {
         let exit = match error.code() {

@@ -153,6 +153,8 @@ fn is_ours(name: &str) -> bool {
         "new-pg_control",
         "old-control.json",
         "old-mark.json",
+        "old-manifest.sha256",
+        "old-manifest-compared.json",
         "old-large-objects",
         "large-objects.json",
         "down-since.json",

@@ -222,6 +222,8 @@ codes! {
         "What could not be checked counts as a finding, because nobody knows what it would have found."
     6005 WrongPages Findings "pages are not as they were written"
         "verify --checksums has found pages whose checksum is that of other contents, or files that end within a page, as pg_checksums --check finds them: a disk, a controller, memory or a program that wrote past the server has changed them. An upgrade would carry them over. Each of the first 10,000 is named with its file and block; the table or index it belongs to is found by SELECT pg_filenode_relation(tablespace, file number) in its database. An index can be built anew (REINDEX); rows come from a backup."
+    6006 OldDiffers Findings "the old cluster is not what it was before the cutover"
+        "cutover --manifest wrote down the SHA-256 of every file of the old cluster when its server had stopped. After everything was undone, and before old was started again, they were compared, or verify --manifest has done so: the files named are gone, are others, or were not there. The undoing itself has ended, and the old server is in service again if it was. The cutover changes no contents of old's files, and what it moves or renames it gives back, so look for who else wrote there; the manifest in the state directory names each file, and sha256sum --check reads it, as long as old has not been started since."
     7001 Interrupted Signal "interrupted"
         "The program was asked to stop and did so at the next safe place. Nothing is lost; the last lines name the commands that may follow."
     7002 Terminated Signal "terminated"

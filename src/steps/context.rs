@@ -3,6 +3,7 @@
 mod catalogs;
 mod control;
 mod hold;
+mod manifest;
 mod mark;
 mod old;
 mod service;
@@ -86,6 +87,7 @@ pub struct Context<'a> {
 use catalogs::Derived;
 
 pub use control::{KEEP_NEW, NewState, new_state, started_early};
+pub use manifest::ComparedOld;
 pub use old::{OldAtHand, Remembered};
 pub use service::{Handover, Outage, wait_until_ready, wait_until_started};
 

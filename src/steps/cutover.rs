@@ -9,6 +9,7 @@ mod carry_large_objects;
 mod carry_transaction_state;
 mod confirm_catalog;
 mod read_final_catalog;
+mod record_manifest;
 mod refresh_horizons;
 mod release_new_cluster;
 mod retire_old_control;
@@ -27,6 +28,7 @@ pub(super) fn steps() -> Vec<Box<dyn Step>> {
         Box::new(read_final_catalog::ReadFinalCatalog),
         Box::new(stop_old_server::StopOldServer),
         Box::new(confirm_catalog::ConfirmCatalog),
+        Box::new(record_manifest::RecordManifest),
         Box::new(carry_large_objects::CarryLargeObjects),
         Box::new(refresh_horizons::RefreshHorizons),
         Box::new(carry_transaction_state::CarryTransactionState),

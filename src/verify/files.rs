@@ -213,7 +213,7 @@ fn compare_file((old, new): (Option<FileId>, Option<FileId>), mode: Mode) -> Ver
 }
 
 /// The SHA-256 of a file, or of what it would be with checksums.
-fn digest(
+pub(super) fn digest(
     path: &Path,
     checksums: Option<(PageLayout, RelFile)>,
     cancel: &Cancel,

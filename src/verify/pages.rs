@@ -249,7 +249,7 @@ fn no_segment(path: &Path) -> Error {
 }
 
 /// How far it is, told now and then.
-struct Told<'a> {
+pub(super) struct Told<'a> {
     done: AtomicU64,
     total: u64,
     last: Mutex<Instant>,
@@ -257,7 +257,7 @@ struct Told<'a> {
 }
 
 impl<'a> Told<'a> {
-    fn new(total: u64, progress: &'a (dyn Fn(u64, u64) + Sync)) -> Self {
+    pub(super) fn new(total: u64, progress: &'a (dyn Fn(u64, u64) + Sync)) -> Self {
         Self {
             done: AtomicU64::new(0),
             total,
@@ -266,7 +266,7 @@ impl<'a> Told<'a> {
         }
     }
 
-    fn more(&self, bytes: u64) {
+    pub(super) fn more(&self, bytes: u64) {
         let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let mut last = lock(&self.last);
         if last.elapsed() >= OFTEN {

@@ -29,6 +29,9 @@ const LOOK: Duration = Duration::from_millis(2);
 pub struct Handover {
     /// Whether new is started at the end.
     pub start: bool,
+    /// Whether old's files are written down when it has stopped.
+    #[serde(default)]
+    pub manifest: bool,
     /// How long to wait until nobody is in a transaction.
     pub wait_idle: Option<Duration>,
     /// How long old may take to stop, or to start again.
@@ -54,6 +57,7 @@ impl Handover {
             }
         };
         self.start |= begun.start;
+        self.manifest |= begun.manifest;
         keep(&mut self.pause, begun.pause);
         keep(&mut self.resume, begun.resume);
         keep(&mut self.stop_old, begun.stop_old);
