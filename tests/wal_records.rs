@@ -8,7 +8,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
 
-use pg_migrator::pg::wal::{Block, Kind, Layout, Reader, RelationFile};
+use pg_migrator::pg::wal::{Beyond, Block, Kind, Layout, Reader, RelationFile};
 use pg_migrator::pg::{ControlFile, Lsn, Oid, RelFileNumber};
 use support::{Cluster, as_server_user, bindir, cluster};
 
@@ -78,6 +78,7 @@ struct Seen {
     length: usize,
     kind: Kind,
     blocks: Vec<Block>,
+    beyond: Beyond,
 }
 
 /// Works, stops, and reads everything from the shutdown checkpoint before to that after.
@@ -108,6 +109,7 @@ fn read(cluster: &Cluster, from: Lsn) -> Vec<Seen> {
                 length: record.length,
                 kind: record.kind(),
                 blocks: record.blocks.to_vec(),
+                beyond: record.beyond(),
             });
         });
         read.unwrap_or_else(|fault| panic!("{fault}"));
@@ -138,6 +140,29 @@ fn parse(line: &str) -> Seen {
         length: length.trim().parse().unwrap(),
         kind: kind(&manager, name.trim_end_matches(':')),
         blocks: line.split("blkref #").skip(1).map(block).collect(),
+        beyond: beyond(&manager, name.trim_end_matches(':'), line),
+    }
+}
+
+/// What is made or cut has its path behind the name of the record: `CREATE base/5/16384_vm`.
+fn beyond(manager: &str, name: &str, line: &str) -> Beyond {
+    match (manager, name) {
+        ("Storage", _) => {
+            let desc = &line[line.find("desc: ").unwrap()..];
+            let path = desc.split(' ').nth(2).unwrap();
+            let file = path.split('_').next().unwrap();
+            Beyond::Whole(RelationFile::at(file.as_ref()).unwrap())
+        }
+        ("Database" | "Tablespace", _)
+        | (
+            "XLOG",
+            "CHECKPOINT_SHUTDOWN"
+            | "PARAMETER_CHANGE"
+            | "FPW_CHANGE"
+            | "END_OF_RECOVERY"
+            | "OVERWRITE_CONTRECORD",
+        ) => Beyond::Unknown,
+        _ => Beyond::Nothing,
     }
 }
 
@@ -232,6 +257,9 @@ fn every_version_is_read_from_checkpoint_to_checkpoint() {
                         "{major}: {kind:?}"
                     );
                 }
+                let made = |seen: &&Seen| matches!(seen.beyond, Beyond::Whole(_));
+                assert!(seen.iter().filter(made).count() > 10, "{major}");
+                assert!(seen.iter().any(|seen| seen.beyond == Beyond::Unknown));
                 let waldump = match major {
                     15 => "full-15.18",
                     16 => "new-16",

@@ -6,11 +6,13 @@
 mod page;
 mod reader;
 mod record;
+mod segments;
 
 use std::fmt;
 
 pub use reader::Reader;
-pub use record::{Block, Kind, Record, RelationFile};
+pub use record::{Beyond, Block, Kind, Record, RelationFile};
+pub use segments::Segments;
 
 use super::bytes::{u16_at, u32_at, u64_at};
 use super::control::wal_file_name;

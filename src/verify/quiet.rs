@@ -215,7 +215,7 @@ fn scan_file(file: &File, path: &Path, pages: &mut Pages) -> Result<()> {
 }
 
 /// Reads from a position on; gives how much there was.
-pub(super) fn fill(file: &File, chunk: &mut [u8], from: u64) -> std::io::Result<usize> {
+fn fill(file: &File, chunk: &mut [u8], from: u64) -> std::io::Result<usize> {
     let mut filled = 0;
     while filled < chunk.len() {
         match file.read_at(&mut chunk[filled..], from + filled as u64) {

@@ -1,28 +1,17 @@
 //! What made pages of catalogs newer than the reading of them, as the WAL tells it.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::ErrorKind;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::quiet::fill;
 use crate::catalog::{Heap, Mark};
 use crate::error::Result;
 use crate::pg::amount::size;
-use crate::pg::control::is_wal_file;
-use crate::pg::wal::{Kind, Layout, Reader, Record, RelationFile};
+use crate::pg::wal::{Kind, Layout, Reader, Record, RelationFile, Segments};
 use crate::pg::{ControlFile, Lsn};
 use crate::work::Cancel;
 
 /// How much WAL is read at most: what takes about as long as it may save.
 const LIMIT: u64 = 256 << 20;
-/// How much is read at a time.
-const CHUNK: u64 = 256 << 10;
-/// Letters in the name of a file that holds WAL and nothing else.
-const NAME: usize = 24;
-/// Bytes that say which position a page was written for.
-const START: usize = 16;
 
 /// The catalog whose rows are overwritten in place by nothing that matters.
 ///
@@ -93,7 +82,7 @@ pub(super) fn ask(data_dir: &Path, mark: &Mark, newest: Lsn, cancel: &Cancel) ->
         )));
     }
     let mut reader = Reader::new(layout, mark.begin, end);
-    let mut segments = Segments::new(data_dir.join("pg_wal"), layout);
+    let mut segments = Segments::new(&data_dir.join("pg_wal"), layout);
     let mut innocent = true;
     while let Some(at) = reader.wanted() {
         cancel.check()?;
@@ -134,95 +123,10 @@ fn is_innocent(record: &Record<'_>, catalogs: &HashMap<RelationFile, bool>) -> b
     }
 }
 
-/// The files of the WAL, read one after the other.
-struct Segments {
-    dir: PathBuf,
-    layout: Layout,
-    open: Option<(String, File)>,
-    chunk: Vec<u8>,
-    /// Where the chunk begins.
-    at: Lsn,
-}
-
-impl Segments {
-    fn new(dir: PathBuf, layout: Layout) -> Self {
-        Self {
-            dir,
-            layout,
-            open: None,
-            chunk: Vec::new(),
-            at: Lsn(0),
-        }
-    }
-
-    /// The page at a position; an error says in a clause why there is none.
-    fn page(&mut self, at: Lsn) -> std::result::Result<&[u8], String> {
-        let length = self.layout.page_size as usize;
-        if self.in_chunk(at, length).is_none() {
-            self.load(at)?;
-        }
-        let name = self.layout.file_name(at);
-        self.in_chunk(at, length)
-            .ok_or_else(|| format!("{name} ends early"))
-    }
-
-    fn in_chunk(&self, at: Lsn, length: usize) -> Option<&[u8]> {
-        let start = usize::try_from(at.0.checked_sub(self.at.0)?).ok()?;
-        self.chunk.get(start..)?.get(..length)
-    }
-
-    fn load(&mut self, at: Lsn) -> std::result::Result<(), String> {
-        let name = self.layout.file_name(at);
-        let failed = |e: &std::io::Error| format!("{name}: {e}");
-        let from = self.layout.in_segment(at);
-        let file = match self.open.take() {
-            Some((open, file)) if open == name => file,
-            _ => match File::open(self.dir.join(&name)) {
-                Ok(file) => file,
-                Err(e) if e.kind() == ErrorKind::NotFound => self
-                    .recycled(Lsn(at.0 - from))
-                    .ok_or_else(|| format!("{name} is gone"))?,
-                Err(e) => return Err(failed(&e)),
-            },
-        };
-        let wanted = CHUNK.min(u64::from(self.layout.segment_size) - from);
-        self.at = at;
-        self.chunk.resize(wanted as usize, 0);
-        let read = fill(&file, &mut self.chunk, from).map_err(|e| failed(&e))?;
-        self.chunk.truncate(read);
-        self.open = Some((name, file));
-        Ok(())
-    }
-
-    /// The file that held a segment and was given another name by the checkpoint of the shutdown.
-    fn recycled(&self, segment: Lsn) -> Option<File> {
-        let names = std::fs::read_dir(&self.dir).ok()?;
-        names.flatten().find_map(|entry| {
-            let name = entry.file_name();
-            if name.len() != NAME || !name.to_str().is_some_and(is_wal_file) {
-                return None;
-            }
-            let file = File::open(entry.path()).ok()?;
-            let mut start = [0; START];
-            file.read_exact_at(&mut start, 0).ok()?;
-            (self.layout.written_for(&start) == Some(segment)).then_some(file)
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::pg::wal::Block;
-    use crate::pg::{SystemIdentifier, Timeline};
-
-    const SEGMENT: u32 = 1 << 20;
-    const LAYOUT: Layout = Layout {
-        timeline: Timeline(1),
-        system_identifier: SystemIdentifier(7),
-        segment_size: SEGMENT,
-        page_size: 8192,
-    };
 
     fn heap(name: &str, path: &str) -> Heap {
         Heap {
@@ -251,6 +155,7 @@ mod tests {
                 manager,
                 info,
                 blocks,
+                data: &[],
             };
             is_innocent(&record, &known)
         };
@@ -282,43 +187,5 @@ mod tests {
             );
         }
         assert_eq!(catalogs(&[heap("pg_class", "elsewhere/1259")]), None);
-    }
-
-    /// A page that says where it was written, with a mark of its own.
-    fn page(at: u64, mark: u8) -> Vec<u8> {
-        let mut page = vec![mark; 8192];
-        page[..2].copy_from_slice(&0xD110_u16.to_ne_bytes());
-        page[4..8].copy_from_slice(&1_u32.to_ne_bytes());
-        page[8..16].copy_from_slice(&at.to_ne_bytes());
-        page
-    }
-
-    #[test]
-    fn segments_are_read_under_whatever_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let write =
-            |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
-        let size = u64::from(SEGMENT);
-        write(
-            "000000010000000000000003",
-            &[page(3 * size, 1), page(3 * size + 8192, 2)].concat(),
-        );
-        write("000000010000000000000009", &page(4 * size, 3));
-        write("000000010000000000000008.partial", &page(5 * size, 4));
-        write("00000001.history", b"");
-        let mut segments = Segments::new(dir.path().to_owned(), LAYOUT);
-        let mut marks = |at: u64| segments.page(Lsn(at)).map(|page| page[100]);
-        assert_eq!(marks(3 * size), Ok(1));
-        assert_eq!(marks(3 * size + 8192), Ok(2));
-        assert_eq!(
-            marks(3 * size + 2 * 8192),
-            Err("000000010000000000000003 ends early".to_owned())
-        );
-        assert_eq!(marks(4 * size), Ok(3));
-        assert_eq!(marks(3 * size), Ok(1));
-        assert_eq!(
-            marks(5 * size),
-            Err("000000010000000000000005 is gone".to_owned())
-        );
     }
 }

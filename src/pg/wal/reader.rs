@@ -174,7 +174,7 @@ impl Reader {
             return Err(wrong(FaultKind::Chain));
         }
         self.previous = Some(start);
-        blocks(record, format, &mut self.blocks).map_err(wrong)?;
+        let own = blocks(record, format, &mut self.blocks).map_err(wrong)?;
         if start == self.end {
             self.finished = header.is_shutdown();
             return match self.finished {
@@ -188,6 +188,7 @@ impl Reader {
             manager: header.manager,
             info: header.info,
             blocks: &self.blocks,
+            data: record.get(own..).unwrap_or_default(),
         });
         Ok(!header.is_switch())
     }

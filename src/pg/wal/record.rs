@@ -15,11 +15,23 @@ const INFO: u8 = 0xF0;
 
 /// Resource managers, by their place in `src/include/access/rmgrlist.h`, 10 to 18.
 pub(super) const XLOG: u8 = 0;
+const SMGR: u8 = 2;
+const DBASE: u8 = 4;
+const TBLSPC: u8 = 5;
 const HEAP2: u8 = 9;
 const HEAP: u8 = 10;
+/// The last of those that come with PostgreSQL.
+const LOGICAL_MESSAGE: u8 = 21;
 
 const CHECKPOINT_SHUTDOWN: u8 = 0x00;
 const SWITCH: u8 = 0x40;
+const PARAMETER_CHANGE: u8 = 0x60;
+const FULL_PAGES_CHANGE: u8 = 0x80;
+const END_OF_RECOVERY: u8 = 0x90;
+const OVERWRITTEN: u8 = 0xD0;
+
+const SMGR_CREATE: u8 = 0x10;
+const SMGR_TRUNCATE: u8 = 0x20;
 
 /// The numbers a block reference may have.
 const LAST_BLOCK: u8 = 32;
@@ -112,9 +124,51 @@ pub struct Record<'a> {
     pub info: u8,
     /// The pages it changed.
     pub blocks: &'a [Block],
+    /// What it holds besides.
+    pub data: &'a [u8],
+}
+
+/// What a record changes that it does not name by its blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beyond {
+    /// Nothing of any relation's own file.
+    Nothing,
+    /// A file is made, or cut.
+    Whole(RelationFile),
+    /// Something that is not told here: whole databases, a server that ended or got other
+    /// settings, a resource manager that does not come with PostgreSQL.
+    Unknown,
 }
 
 impl Record<'_> {
+    /// What it changes besides its blocks, of the files that hold relations.
+    ///
+    /// Replaying the other records that come with 10 to 18 changes such files through the blocks
+    /// they name; what else it changes are maps of space and visibility, status files, and names
+    /// of files that go. Mirrors `smgr_redo` of `src/backend/catalog/storage.c`, with
+    /// `src/include/catalog/storage_xlog.h`.
+    pub fn beyond(&self) -> Beyond {
+        let file = |at: usize| {
+            Some(RelationFile {
+                tablespace: Oid(u32_at(self.data, at)?),
+                database: Oid(u32_at(self.data, at + 4)?),
+                number: RelFileNumber(u32_at(self.data, at + 8)?),
+            })
+        };
+        match (self.manager, self.info) {
+            (SMGR, SMGR_CREATE) => file(0).map_or(Beyond::Unknown, Beyond::Whole),
+            (SMGR, SMGR_TRUNCATE) => file(4).map_or(Beyond::Unknown, Beyond::Whole),
+            (SMGR | DBASE | TBLSPC, _) => Beyond::Unknown,
+            (
+                XLOG,
+                CHECKPOINT_SHUTDOWN | PARAMETER_CHANGE | FULL_PAGES_CHANGE | END_OF_RECOVERY
+                | OVERWRITTEN,
+            ) => Beyond::Unknown,
+            (manager, _) if manager > LOGICAL_MESSAGE => Beyond::Unknown,
+            _ => Beyond::Nothing,
+        }
+    }
+
     /// How it changes the pages of a table.
     pub fn kind(&self) -> Kind {
         match (self.manager, self.info) {
@@ -168,33 +222,40 @@ impl Header {
     }
 }
 
-/// Reads which pages a record changed, and that its parts are together as long as it is.
+/// Reads which pages a record changed, and that its parts are together as long as it is; gives
+/// where what it holds besides begins, which is at its end.
 ///
 /// Mirrors `DecodeXLogRecord`; the formats are in `src/include/access/xlogrecord.h`.
 pub(super) fn blocks(
     record: &[u8],
     format: &Format,
     blocks: &mut Vec<Block>,
-) -> Result<(), FaultKind> {
+) -> Result<usize, FaultKind> {
     blocks.clear();
     let mut rest = Cursor {
         bytes: record.get(HEADER..).unwrap_or_default(),
     };
-    read_blocks(&mut rest, format, blocks).ok_or(FaultKind::Contents)
+    let own = read_blocks(&mut rest, format, blocks);
+    own.and_then(|own| record.len().checked_sub(own))
+        .ok_or(FaultKind::Contents)
 }
 
-fn read_blocks(rest: &mut Cursor<'_>, format: &Format, blocks: &mut Vec<Block>) -> Option<()> {
+/// Gives how much the record holds besides its blocks.
+fn read_blocks(rest: &mut Cursor<'_>, format: &Format, blocks: &mut Vec<Block>) -> Option<usize> {
     // What the headers say the data behind them has; the headers end where only that is left.
     let mut data = 0_usize;
+    let mut own = 0_usize;
     let mut last = None;
     while rest.bytes.len() > data {
         match rest.byte()? {
             DATA_SHORT => {
-                data += usize::from(rest.byte()?);
+                own = usize::from(rest.byte()?);
+                data += own;
                 break;
             }
             DATA_LONG => {
-                data += rest.long()? as usize;
+                own = rest.long()? as usize;
+                data += own;
                 break;
             }
             ORIGIN => {
@@ -210,7 +271,7 @@ fn read_blocks(rest: &mut Cursor<'_>, format: &Format, blocks: &mut Vec<Block>) 
             _ => return None,
         }
     }
-    (rest.bytes.len() == data).then_some(())
+    (rest.bytes.len() == data).then_some(own)
 }
 
 /// Gives how much data the block has.
