@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
@@ -137,7 +138,7 @@ impl OldFile {
 pub struct Replica {
     file: File,
     path: PathBuf,
-    touched: bool,
+    touched: AtomicBool,
 }
 
 impl AreaDir {
@@ -152,7 +153,7 @@ impl AreaDir {
         Ok(Replica {
             file,
             path,
-            touched: true,
+            touched: AtomicBool::new(true),
         })
     }
 
@@ -187,7 +188,7 @@ impl AreaDir {
         Ok(Some(Replica {
             file: File::from(file),
             path,
-            touched: false,
+            touched: AtomicBool::new(false),
         }))
     }
 }
@@ -195,7 +196,7 @@ impl AreaDir {
 impl Replica {
     /// Writes a part of it. The first one passes a crash point: behind it the file is no longer
     /// what it was.
-    pub fn write_at(&mut self, bytes: &[u8], at: u64) -> Result<()> {
+    pub fn write_at(&self, bytes: &[u8], at: u64) -> Result<()> {
         self.touch("disk.replica.write");
         fault::error("disk.replica.write")
             .and_then(|()| self.file.write_all_at(bytes, at))
@@ -203,16 +204,15 @@ impl Replica {
     }
 
     /// Cuts it, or extends it with a hole.
-    pub fn set_len(&mut self, len: u64) -> Result<()> {
+    pub fn set_len(&self, len: u64) -> Result<()> {
         self.touch("disk.replica.cut");
         let failed = |e: Errno| failure("set the length of", &self.path, e);
         let len = i64::try_from(len).map_err(|_| failed(Errno::EFBIG))?;
         ftruncate(&self.file, len).map_err(failed)
     }
 
-    fn touch(&mut self, point: &'static str) {
-        if !self.touched {
-            self.touched = true;
+    fn touch(&self, point: &'static str) {
+        if !self.touched.swap(true, Ordering::SeqCst) {
             fault::point(point);
             trace("patch", || [self.path.clone()]);
         }
@@ -220,14 +220,14 @@ impl Replica {
 
     /// Whether anything of it has been changed.
     pub fn touched(&self) -> bool {
-        self.touched
+        self.touched.load(Ordering::SeqCst)
     }
 
     /// Gives it a time in the past, which every later write replaces, lets the kernel begin to
     /// write it, and says what it is now.
     pub fn stamp(&self, modified: i64) -> Result<Stamp> {
         let failed = |e: Errno| failure("set the time of", &self.path, e);
-        if self.touched {
+        if self.touched() {
             let (seconds, rest) = (modified.div_euclid(SECOND), modified.rem_euclid(SECOND));
             let time = TimeSpec::new(seconds, rest);
             futimens(&self.file, &time, &time).map_err(failed)?;
@@ -286,7 +286,7 @@ mod tests {
     fn a_copy_is_made_and_mended_and_known_again() {
         let (dir, _old, new) = pair();
         let path = dir.path().join("new/1");
-        let mut made = new.new_replica("1", 0o640).unwrap();
+        let made = new.new_replica("1", 0o640).unwrap();
         made.write_at(b"abc", 0).unwrap();
         made.set_len(9000).unwrap();
         let first = made.stamp(1_000_000_000_123_456_789).unwrap();
@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
         assert!(new.new_replica("1", 0o600).is_err());
 
-        let mut again = new.open_replica("1", &first).unwrap().unwrap();
+        let again = new.open_replica("1", &first).unwrap().unwrap();
         assert!(!again.touched());
         assert_eq!(again.stamp(0).unwrap(), first);
         again.write_at(b"X", 1).unwrap();
@@ -363,7 +363,7 @@ mod tests {
             file.in_memory(&mut buffer, 0) == 0
         });
 
-        let mut copy = new.new_replica("2", 0o600).unwrap();
+        let copy = new.new_replica("2", 0o600).unwrap();
         copy.write_at(&bytes, 0).unwrap();
         let here = OldDir::open(new.path()).unwrap();
         let copied = here.open_file("2").unwrap().unwrap();

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use crate::catalog::{Database, RelKind, Relation, Snapshot};
+use crate::catalog::{Database, Persistence, RelKind, Relation, Snapshot};
 use crate::error::{Code, Error, Remedy, Result};
+use crate::pg::wal::RelationFile;
 use crate::pg::{Oid, RelFileNumber};
 
 /// One relation's file numbers in both clusters.
@@ -14,6 +15,8 @@ pub struct Pair {
     pub old: RelFileNumber,
     /// In new.
     pub new: RelFileNumber,
+    /// What old's WAL calls it, where every change of its rows, or of the index, is told there.
+    pub wal: Option<RelationFile>,
 }
 
 /// The relations of one database in one tablespace: all their files lie in one directory.
@@ -208,6 +211,7 @@ fn pair_database(
             .push(Pair {
                 old: relation.file,
                 new: partner.file,
+                wal: in_wal(old, relation),
             });
     }
     for relation in partners.into_values().filter(|relation| relation.valid) {
@@ -220,17 +224,38 @@ fn pair_database(
     Ok(())
 }
 
+/// The access methods that come with PostgreSQL; all of them log what they change from 10 on.
+/// What others do is theirs.
+const LOGGED: [&str; 7] = ["heap", "btree", "hash", "gin", "gist", "spgist", "brin"];
+
+/// What the WAL calls a relation whose changes it tells.
+///
+/// Sequences have one page, which is quickly read.
+fn in_wal(database: &Database, relation: &Relation) -> Option<RelationFile> {
+    let told = relation.persistence == Persistence::Permanent
+        && relation.kind != RelKind::Sequence
+        && LOGGED.contains(&relation.access.as_ref());
+    told.then(|| RelationFile {
+        tablespace: tablespace_of(database, relation.tablespace),
+        database: database.oid,
+        number: relation.file,
+    })
+}
+
+fn tablespace_of(database: &Database, tablespace: Oid) -> Oid {
+    match tablespace {
+        Oid(0) => database.tablespace,
+        own => own,
+    }
+}
+
 /// Root and relative directory of a relation's files.
 fn directory<'a>(
     places: &'a Places,
     database: &Database,
     tablespace: Oid,
 ) -> Result<(&'a Path, PathBuf)> {
-    let tablespace = if tablespace == Oid(0) {
-        database.tablespace
-    } else {
-        tablespace
-    };
+    let tablespace = tablespace_of(database, tablespace);
     if tablespace == Oid::PG_DEFAULT {
         return Ok((
             &places.data_dir,

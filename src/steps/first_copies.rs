@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::error::Result;
-use crate::transfer::first_copies::{self, Ledger, Passed};
+use crate::transfer::first_copies::{self, Ledger, Passed, Witness};
 
 /// Copies beside a server that may be writing; gives what was done, and what the last pass had
 /// to do.
@@ -13,8 +13,44 @@ pub(super) fn beside(cx: &mut Context<'_>, step: &'static str) -> Result<(Passed
     })
 }
 
-/// Makes the copies what the files of old are, which is down.
-pub(super) fn at_rest(cx: &mut Context<'_>, step: &'static str) -> Result<Passed> {
+/// Has old begin a WAL that tells what is changed from now on, before its relations are listed;
+/// a clause where its WAL does not tell that.
+pub(super) fn call_witness(cx: &mut Context<'_>) -> Result<std::result::Result<Witness, String>> {
+    let call = |cx: &Context<'_>| Witness::call(&cx.plan.old.data_dir, &cx.plan.old.version);
+    match call(cx)? {
+        Ok(_) => {
+            cx.settle_old()?;
+            call(cx)
+        }
+        why => Ok(why),
+    }
+}
+
+/// Copies beside a server once more, and keeps the witness for what is changed after that.
+pub(super) fn beside_a_witness(
+    cx: &mut Context<'_>,
+    step: &'static str,
+    witness: std::result::Result<Witness, String>,
+) -> Result<()> {
+    with_ledger(cx, |cx, ledger| {
+        let (rate, map) = (cx.plan.max_rate, cx.file_map()?);
+        first_copies::beside_a_witness(&map, &cx.work(step), rate, ledger, witness).map(|_| ())
+    })
+}
+
+/// Keeps what WAL there is, right before the stop may remove it.
+pub(super) fn hold_wal(cx: &mut Context<'_>) {
+    if let Some(ledger) = &mut cx.copies {
+        ledger.hold();
+    }
+}
+
+/// Makes the copies what the files of old are, which is down; with a clause where old's WAL did
+/// not tell what was changed.
+pub(super) fn at_rest(
+    cx: &mut Context<'_>,
+    step: &'static str,
+) -> Result<(Passed, Option<String>)> {
     with_ledger(cx, |cx, ledger| {
         first_copies::at_rest(&*cx.file_map()?, &cx.work(step), ledger)
     })

@@ -11,8 +11,11 @@
 //!   not.
 //! - A file of old is left unread where inode, length and times are what they were before it was
 //!   read, and where those times were old enough then to tell of every later write.
-//! - Every other file is read whole, and of the copy those ranges are written whose digests are
-//!   others.
+//! - Of a file whose every change the WAL tells, those ranges are read in which it names a page,
+//!   if the WAL is there from before the copy was last found right until old had stopped.
+//! - Every other file is read whole.
+//!
+//! Of the copy those ranges are written whose digests are others.
 //!
 //! Nothing depends on the ledger being on the disk: within one boot of the machine everybody sees
 //! what was written to it, and whatever a killed run did to a copy has changed its times.
@@ -23,17 +26,21 @@
 //! Copies are the one kind of file that is written in place: they have no second name, and nobody
 //! else's.
 
+mod batch;
 mod copy;
 mod digest;
 mod ledger;
 mod line;
+mod loose;
 mod pass;
 mod rate;
+mod witness;
 
 use std::time::{Duration, Instant};
 
 pub use ledger::{LEDGER, Ledger};
 pub use pass::Passed;
+pub use witness::Witness;
 
 use rate::Rate;
 
@@ -65,7 +72,7 @@ pub fn beside(
     let mut sum = Passed::default();
     let mut last: Option<Passed> = None;
     for _ in 0..PASSES {
-        let passed = pass::pass(map, work, &rate, ledger, (Old::InUse, last.is_none()))?;
+        let (passed, _) = pass::pass(map, work, &rate, ledger, (Old::InUse, last.is_none()))?;
         sum.add(&passed);
         let before = last.replace(passed).map_or(u64::MAX, |last| last.read);
         if passed.read <= LITTLE || passed.read > before / 2 {
@@ -75,8 +82,29 @@ pub fn beside(
     Ok((sum, last.unwrap_or_default()))
 }
 
-/// Makes every copy what the files of a stopped cluster are, and waits until they are on disk.
-pub fn at_rest(map: &FileMap, work: &Work<'_>, ledger: &mut Ledger) -> Result<Passed> {
+/// Copies once more, so that the WAL can be asked afterwards what was changed since.
+///
+/// The witness was called before the relations of the map were listed: each of its files was made
+/// by a transaction that had ended before any of them is looked at here, so that nobody fills a
+/// new one behind the back of a checkpoint.
+pub fn beside_a_witness(
+    map: &FileMap,
+    work: &Work<'_>,
+    max_rate: Option<u64>,
+    ledger: &mut Ledger,
+    witness: std::result::Result<Witness, String>,
+) -> Result<(Passed, Passed)> {
+    ledger.call(witness);
+    beside(map, work, max_rate, ledger)
+}
+
+/// Makes every copy what the files of a stopped cluster are, and waits until they are on disk;
+/// with a clause that says why the WAL did not tell what was changed, where it was asked.
+pub fn at_rest(
+    map: &FileMap,
+    work: &Work<'_>,
+    ledger: &mut Ledger,
+) -> Result<(Passed, Option<String>)> {
     pass::pass(map, work, &Rate::new(None), ledger, (Old::AtRest, false))
 }
 

@@ -7,6 +7,7 @@ use std::io::ErrorKind;
 use super::{Work, in_folder};
 use crate::disk::{Area, AreaDir, FileId, OldDir, listings_tell_files};
 use crate::error::{Code, Error, Result};
+use crate::pg::wal::RelationFile;
 use crate::pg::{Fork, RelFile, RelFileNumber};
 use crate::plan::{FileMap, Folder, Pair};
 use crate::work::each;
@@ -54,6 +55,8 @@ pub struct Wanted {
     pub new: RelFile,
     /// What it is called in old.
     pub old: RelFile,
+    /// What the WAL of old calls its relation, where it tells what changes in it.
+    pub wal: Option<RelationFile>,
     /// The inode the listing of old gives it.
     inode: u64,
 }
@@ -177,6 +180,7 @@ fn wanted(of_old: &[Listed], folder: &Folder) -> (Vec<Wanted>, Vec<RelFileNumber
             wanted.push(Wanted {
                 new: listed.file.renumbered(pair.new),
                 old: listed.file,
+                wal: pair.wal,
                 inode: listed.inode,
             });
         }

@@ -27,6 +27,7 @@ impl Dirs {
         let pair = |old, new| Pair {
             old: RelFileNumber(old),
             new: RelFileNumber(new),
+            wal: None,
         };
         let root = dir.path().canonicalize().unwrap();
         let map = FileMap {
@@ -263,6 +264,7 @@ fn a_thousand_small_files_are_copied() {
         .map(|number| Pair {
             old: RelFileNumber(number),
             new: RelFileNumber(2000 + number),
+            wal: None,
         })
         .collect();
     for number in numbers.clone() {

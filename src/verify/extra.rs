@@ -204,6 +204,7 @@ mod tests {
                         pairs: vec![Pair {
                             old: RelFileNumber(7),
                             new: RelFileNumber(11),
+                            wal: None,
                         }],
                     }],
                 },

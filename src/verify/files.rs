@@ -273,6 +273,7 @@ mod tests {
                 pairs: vec![Pair {
                     old: RelFileNumber(1),
                     new: RelFileNumber(11),
+                    wal: None,
                 }],
             };
             let folders = vec![folder];

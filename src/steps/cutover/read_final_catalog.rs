@@ -62,9 +62,11 @@ impl Step for ReadFinalCatalog {
 fn read_in_use(cx: &mut Context<'_>, running: &Running) -> Result<String> {
     demand_kept(cx.plan, &cx.state)?;
     // By far the most of it, before the position behind which everything is looked at later.
+    let mut witness = None;
     if cx.plan.mode == Mode::Copy {
         cx.settle_old()?;
         first_copies::beside(cx, NAME)?;
+        witness = Some(first_copies::call_witness(cx)?);
     }
     let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
     let server = &running.endpoint;
@@ -84,7 +86,10 @@ fn read_in_use(cx: &mut Context<'_>, running: &Running) -> Result<String> {
     }
     cx.save_paired_snapshot(&reading.snapshot)?;
     cx.save_mark(&reading.mark)?;
-    place_beside(cx)?;
+    match witness {
+        Some(witness) => first_copies::beside_a_witness(cx, NAME, witness)?,
+        None => link_beside(cx)?,
+    }
     let relations: usize = reading
         .snapshot
         .databases
@@ -98,11 +103,10 @@ fn read_in_use(cx: &mut Context<'_>, running: &Running) -> Result<String> {
     })
 }
 
-/// Most of what prepare's links and copies lack by now can be mended while old serves; and both
-/// directories are in memory when they are listed again.
-fn place_beside(cx: &mut Context<'_>) -> Result<()> {
+/// Most of what prepare's links lack by now can be mended while old serves; and both directories
+/// are in memory when they are listed again.
+fn link_beside(cx: &Context<'_>) -> Result<()> {
     match cx.plan.mode {
-        Mode::Copy => first_copies::beside(cx, NAME).map(|_| ()),
         Mode::Link => transfer::link_beside(&*cx.file_map()?, &cx.work(NAME)).map(|_| ()),
         _ => Ok(()),
     }

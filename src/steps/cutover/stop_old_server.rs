@@ -10,7 +10,7 @@ use crate::pg::PostmasterOpts;
 use crate::server::sessions::{self, Session};
 use crate::server::{Client, Running};
 use crate::steps::context::{CONTROL, Handover};
-use crate::steps::{Context, Phase, Step};
+use crate::steps::{Context, Phase, Step, first_copies};
 
 /// How many sessions are named.
 const NAMED: usize = 10;
@@ -69,6 +69,7 @@ impl Step for StopOldServer {
         look_around(cx, &running)?;
         cx.service_goes_down()?;
         cx.pause_pooler()?;
+        first_copies::hold_wal(cx);
         let asked = Instant::now();
         cx.stop_serving(&running)?;
         let took = asked.elapsed().as_secs_f64();

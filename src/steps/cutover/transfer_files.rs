@@ -40,7 +40,14 @@ impl Step for TransferFiles {
             }
             // Only there are pages given checksums.
             Mode::Copy if cx.plan.checksums.is_some() || first_copies::are_kept(cx)? => {
-                Ok(told(&first_copies::at_rest(cx, NAME)?))
+                let (done, silent) = first_copies::at_rest(cx, NAME)?;
+                if let Some(why) = silent {
+                    cx.note(format!(
+                        "old's WAL does not tell what was changed in its files, so they were read \
+                         whole: {why}"
+                    ));
+                }
+                Ok(told(&done))
             }
             Mode::Copy => Ok(said(Mode::Copy, transfer::copy(&map, &work)?)),
             Mode::Clone => Ok(said(Mode::Clone, transfer::clone(&map, &work)?)),
@@ -116,13 +123,21 @@ fn said(mode: Mode, moved: Moved) -> String {
 
 fn told(done: &Passed) -> String {
     let kept = counted(done.kept, "file");
+    let again = match done.named {
+        0 => "read again".to_owned(),
+        named => format!(
+            "read again, {} where {} of WAL name them",
+            count(named),
+            size(done.wal)
+        ),
+    };
     match done.files {
         0 => format!("{kept} copied before, nothing else changed since"),
         all if done.kept == 0 && done.written == done.read => {
             format!("{}, {} copied", counted(all, "file"), size(done.written))
         }
         some => format!(
-            "{kept} copied before and unchanged, {} read again, {} of {} written",
+            "{kept} copied before and unchanged, {} {again}, {} of {} written",
             count(some),
             size(done.written),
             size(done.read)

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 
 use super::digest::{self, RANGE, Secret};
 use super::line::{self, Copied, FORMAT, Record};
+use super::loose::Loose;
 use super::pass::Passed;
+use super::witness::Witness;
 use crate::disk::{Appender, Area, Era, Stamp};
 use crate::error::{Code, Error, Result};
 use crate::pg::RelFile;
@@ -38,6 +40,10 @@ pub struct Ledger {
     folders: HashMap<(PathBuf, PathBuf), u32>,
     copies: HashMap<(u32, RelFile), Known>,
     last: Option<Passed>,
+    /// How many passes this process has begun.
+    passes: u32,
+    /// Who tells what was changed since a pass, and the number of that; or why nobody does.
+    witness: Option<std::result::Result<(Witness, u32), String>>,
 }
 
 /// What is known of one copy.
@@ -49,6 +55,8 @@ pub(super) struct Known {
     pub from: Stamp,
     /// What the copy was when it was finished.
     pub copy: Stamp,
+    /// The pass of this process that looked at both, or 0.
+    pub looked: u32,
     era: u32,
     at: u64,
     len: u32,
@@ -62,6 +70,23 @@ pub(super) struct Entry {
     pub from: Stamp,
     pub copy: Stamp,
     pub digests: Vec<u128>,
+    pub loose: Loose,
+}
+
+#[cfg(test)]
+impl Known {
+    /// What a ledger would know of a copy.
+    pub fn of(entry: &Entry) -> Self {
+        Self {
+            seen: entry.seen,
+            from: entry.from,
+            copy: entry.copy,
+            looked: 0,
+            era: 0,
+            at: 0,
+            len: 0,
+        }
+    }
 }
 
 impl Ledger {
@@ -107,6 +132,8 @@ impl Ledger {
             folders: HashMap::new(),
             copies: HashMap::new(),
             last: None,
+            passes: 0,
+            witness: None,
         })
     }
 
@@ -161,6 +188,8 @@ impl Ledger {
             folders: read.folders,
             copies: read.copies,
             last: read.last,
+            passes: 0,
+            witness: None,
         }))
     }
 
@@ -176,6 +205,7 @@ impl Ledger {
     /// Begins a pass: copies made from now on are of this era.
     pub(super) fn begin(&mut self, era: Option<&Era>) -> Result<()> {
         self.shorten()?;
+        self.passes += 1;
         // Of an unknown era nothing is believed later.
         let era = era.cloned().unwrap_or_default();
         if self.eras.last() != Some(&era) {
@@ -215,12 +245,40 @@ impl Ledger {
         self.eras.get(known.era as usize)
     }
 
-    /// The digests of a copy; none where its line cannot be read.
-    pub(super) fn digests(&self, known: &Known) -> Option<Vec<u128>> {
+    /// Notes that this pass has found the copy to be what its file is.
+    pub(super) fn found(&mut self, folder: u32, new: RelFile) {
+        let passes = self.passes;
+        if let Some(known) = self.copies.get_mut(&(folder, new)) {
+            known.looked = passes;
+        }
+    }
+
+    /// From the next pass on, this one tells what is changed, or nobody does.
+    pub(super) fn call(&mut self, witness: std::result::Result<Witness, String>) {
+        let since = self.passes + 1;
+        self.witness = Some(witness.map(|witness| (witness, since)));
+    }
+
+    /// Takes who tells what was changed of copies that were looked at by this pass or a later
+    /// one; nothing where nobody was called.
+    pub(super) fn take_witness(&mut self) -> Option<std::result::Result<(Witness, u32), String>> {
+        self.witness.take()
+    }
+
+    /// Keeps what WAL there is, where it may be asked.
+    pub fn hold(&mut self) {
+        if let Some(Ok((witness, _))) = &mut self.witness {
+            witness.hold();
+        }
+    }
+
+    /// The digests of a copy, and what of it the WAL may say nothing of; none where its line
+    /// cannot be read.
+    pub(super) fn digests(&self, known: &Known) -> Option<(Vec<u128>, Loose)> {
         let mut line = vec![0; known.len as usize];
         self.lines.read_exact_at(&mut line, known.at).ok()?;
         match whole(&line)? {
-            Record::File(copied) => digest::parse(&copied.digests),
+            Record::File(copied) => Some((digest::parse(&copied.digests)?, copied.loose)),
             _ => None,
         }
     }
@@ -237,12 +295,14 @@ impl Ledger {
                 from: entry.from,
                 copy: entry.copy,
                 digests: digest::text(&entry.digests).into(),
+                loose: entry.loose.clone(),
             });
             let line = record.line()?;
             let known = Known {
                 seen: entry.seen,
                 from: entry.from,
                 copy: entry.copy,
+                looked: self.passes,
                 era: u32::try_from(era).unwrap_or(u32::MAX),
                 at: self.end + lines.len() as u64,
                 len: u32::try_from(line.len()).unwrap_or(u32::MAX),
@@ -362,6 +422,7 @@ impl Read {
                         seen: copied.seen,
                         from: copied.from,
                         copy: copied.copy,
+                        looked: 0,
                         era: u32::try_from(era).unwrap_or(u32::MAX),
                         at: self.end,
                         len: u32::try_from(length).unwrap_or(u32::MAX),
@@ -380,6 +441,7 @@ impl Read {
                     kept,
                     read,
                     written,
+                    ..Passed::default()
                 });
             }
         }

@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::digest::Secret;
+use super::loose::Loose;
 use crate::disk::{Era, Stamp};
 use crate::error::{Code, Error, Result};
 
 /// The format this release writes; a ledger of another one is not used.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// One line of the ledger; a later one about a file takes the place of earlier ones.
 #[derive(Serialize, Deserialize)]
@@ -55,6 +56,8 @@ pub(super) struct Copied<'a> {
     /// Of each range of old's file as it was read for the copy, XXH3 in 128 bits with the secret.
     #[serde(borrow)]
     pub digests: Cow<'a, str>,
+    /// The ranges with a page that had no position of the WAL.
+    pub loose: Loose,
 }
 
 #[derive(Serialize)]

@@ -1,26 +1,23 @@
-//! One pass over all files: which of them have to be read, and copying those.
+//! One pass over all files: which of them have to be read.
 
 use std::cmp::Reverse;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::copy::{self, Made, Source};
+use super::batch;
 use super::digest::RANGE;
-use super::ledger::{Entry, Known, Ledger};
+use super::ledger::{Known, Ledger};
 use super::rate::Rate;
+use super::witness::Told;
 use super::{LITTLE, wait_until_told};
 use crate::disk::{Era, Stamp, times_tell};
 use crate::error::{Code, Error, Result};
-use crate::pg::RelFile;
+use crate::pg::{Fork, RelFile};
 use crate::plan::{FileMap, Folder};
 use crate::transfer::listing::{Name, Old, Pending, Wanted, pending_of};
 use crate::transfer::{Work, in_folder};
-use crate::work::{each, lock};
 
-/// So many files, or bytes, are copied before they are waited for and written down. What a
-/// killed run has not written down is copied anew.
-const BATCH_FILES: usize = 1024;
-const BATCH_BYTES: u64 = 16 << 30;
+/// Below this it is quicker to read the files than to ask what was changed in them.
+const ASKED: u64 = 16 << 20;
 
 /// What a pass did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,6 +30,10 @@ pub struct Passed {
     pub read: u64,
     /// Bytes written, because the copy lacked them.
     pub written: u64,
+    /// Files of which only those parts were read that the WAL names.
+    pub named: u64,
+    /// Bytes of WAL that were read for that.
+    pub wal: u64,
 }
 
 impl Passed {
@@ -45,9 +46,9 @@ impl Passed {
 }
 
 /// How the work goes on, for all workers together.
-struct Pace<'a> {
-    work: &'a Work<'a>,
-    old: Old,
+pub(super) struct Pace<'a> {
+    pub work: &'a Work<'a>,
+    pub old: Old,
     rate: &'a Rate,
     done: AtomicU64,
     all: u64,
@@ -55,7 +56,7 @@ struct Pace<'a> {
 
 impl Pace<'_> {
     /// Tells that so many bytes more were read, and waits as long as that is too many.
-    fn go_on(&self, bytes: u64) -> Result<()> {
+    pub fn go_on(&self, bytes: u64) -> Result<()> {
         let before = self.done.fetch_add(bytes, Ordering::SeqCst);
         // A file that grows is longer than it was said to be.
         let (before, now) = (before.min(self.all), (before + bytes).min(self.all));
@@ -72,18 +73,26 @@ fn thousandths(done: u64, all: u64) -> u64 {
 }
 
 /// A folder, as it is listed.
-struct Place<'a> {
-    folder: &'a Folder,
-    id: u32,
-    pending: Pending,
+pub(super) struct Place<'a> {
+    pub folder: &'a Folder,
+    pub id: u32,
+    pub pending: Pending,
 }
 
 /// A file that has to be read.
-struct Task<'a> {
-    place: &'a Place<'a>,
-    wanted: Wanted,
-    known: Option<Known>,
-    len: u64,
+pub(super) struct Task<'a> {
+    pub place: &'a Place<'a>,
+    pub wanted: Wanted,
+    pub known: Option<Known>,
+    /// How long it is.
+    pub len: u64,
+    /// How much of it will be read.
+    pub reads: u64,
+    /// The ranges that may be others than in the copy; nothing where all may be.
+    pub ranges: Option<Vec<u32>>,
+    /// Whether it is the file that was looked at when the copy was last found right, and no
+    /// shorter than the copy.
+    same: bool,
 }
 
 /// Reads the files that may have changed, and writes what their copies lack.
@@ -95,7 +104,7 @@ pub(super) fn pass(
     rate: &Rate,
     ledger: &mut Ledger,
     (old, patiently): (Old, bool),
-) -> Result<Passed> {
+) -> Result<(Passed, Option<String>)> {
     let era = Era::now();
     ledger.begin(era.as_ref())?;
     let mut places = Vec::new();
@@ -114,11 +123,15 @@ pub(super) fn pass(
         let listed = list(place, ledger, era.as_ref(), old, &mut tasks);
         passed.kept += listed.map_err(|error| in_folder(error, place.folder))?;
     }
-    let all: u64 = tasks.iter().map(|task| task.len).sum();
+    let silent = match old {
+        Old::AtRest => ask(&mut tasks, ledger, &mut passed, work)?,
+        Old::InUse => None,
+    };
+    let all: u64 = tasks.iter().map(|task| task.reads).sum();
     if patiently && all > LITTLE {
         wait_until_told(work.cancel)?;
     }
-    tasks.sort_by_key(|task| Reverse(task.len));
+    tasks.sort_by_key(|task| Reverse(task.reads));
     let pace = Pace {
         work,
         old,
@@ -126,19 +139,73 @@ pub(super) fn pass(
         done: AtomicU64::new(0),
         all,
     };
-    let mut rest = tasks.as_slice();
-    while !rest.is_empty() {
-        let (batch, others) = rest.split_at(batch(rest));
-        rest = others;
-        copy_batch(batch, &pace, ledger, &mut passed)?;
-    }
+    batch::copy(&tasks, &pace, ledger, &mut passed)?;
     for place in &places {
         // Also where nothing was left to do: who made the names may have been killed before this.
         let synced = place.pending.new.sync();
         synced.map_err(|error| in_folder(error, place.folder))?;
     }
     ledger.end(&passed, old == Old::InUse)?;
-    Ok(passed)
+    Ok((passed, silent))
+}
+
+/// Asks the WAL what was changed in the files that would be read; a clause says why it does not
+/// tell, where much depends on it.
+fn ask(
+    tasks: &mut [Task<'_>],
+    ledger: &mut Ledger,
+    passed: &mut Passed,
+    work: &Work<'_>,
+) -> Result<Option<String>> {
+    // Asked once: from now on nothing changes.
+    let (mut witness, since) = match ledger.take_witness() {
+        None => return Ok(None),
+        Some(Ok(witness)) => witness,
+        Some(Err(why)) => {
+            let reads: u64 = tasks.iter().map(|task| task.len).sum();
+            return Ok((reads > LITTLE).then_some(why));
+        }
+    };
+    let asked = |task: &&mut Task<'_>| {
+        let looked = task.known.is_some_and(|known| known.looked >= since);
+        task.same && looked && task.wanted.old.fork == Fork::Main && task.wanted.wal.is_some()
+    };
+    let mut asked: Vec<&mut Task<'_>> = tasks.iter_mut().filter(asked).collect();
+    let saves = asked.iter().map(|task| task.len).sum();
+    if saves < ASKED {
+        return Ok(None);
+    }
+    let about = asked.iter().filter_map(|task| task.wanted.wal);
+    let told = match witness.ask(about, saves, work.cancel)? {
+        Ok(told) => told,
+        Err(why) => return Ok(Some(why)),
+    };
+    passed.wal = told.bytes;
+    for task in &mut asked {
+        if let Some(ranges) = named(task, &told, ledger) {
+            task.reads = (ranges.len() as u64 * RANGE as u64).min(task.len);
+            task.ranges = Some(ranges);
+            passed.named += 1;
+        }
+    }
+    Ok(None)
+}
+
+/// The ranges the WAL names, with those it may say nothing of: the first one, where indexes keep
+/// what they merely remember, pages no record had changed yet, and what was not copied.
+fn named(task: &Task<'_>, told: &Told, ledger: &Ledger) -> Option<Vec<u32>> {
+    let known = task.known?;
+    let (_, loose) = ledger.digests(&known)?;
+    let mut ranges = told.ranges(&task.wanted.wal?, task.wanted.old.segment)?;
+    let copied = u32::try_from(known.copy.len / RANGE as u64).ok()?;
+    let all = u32::try_from(task.len.div_ceil(RANGE as u64)).ok()?;
+    ranges.push(0);
+    ranges.extend(loose.ranges());
+    ranges.extend(copied..all);
+    ranges.sort_unstable();
+    ranges.dedup();
+    ranges.retain(|range| *range < all);
+    Some(ranges)
 }
 
 /// Removes what should not be there, and finds what has to be read; gives how many files need
@@ -177,13 +244,19 @@ fn list<'a>(
             && is_unchanged(known, &now)
         {
             kept += 1;
+            ledger.found(place.id, wanted.new);
             continue;
         }
+        let known = known.map(|(known, _)| known);
         tasks.push(Task {
             place,
             wanted,
-            known: known.map(|(known, _)| known),
+            known,
             len: now.len,
+            reads: now.len,
+            ranges: None,
+            same: known
+                .is_some_and(|known| known.from.same_file(&now) && known.copy.len <= now.len),
         });
     }
     Ok(kept)
@@ -194,13 +267,13 @@ fn is_unchanged(known: &Known, now: &Stamp) -> bool {
     known.from == *now && known.from.tells_of_later_writes(known.seen)
 }
 
-fn remove(place: &Place<'_>, file: RelFile, ledger: &mut Ledger) -> Result<()> {
+pub(super) fn remove(place: &Place<'_>, file: RelFile, ledger: &mut Ledger) -> Result<()> {
     ledger.gone(place.id, file);
     place.pending.new.unlink(file.file_name())
 }
 
 /// Beside a server a file may go at any moment; at rest it may not.
-fn vanished(place: &Place<'_>, wanted: Wanted, old: Old) -> Result<()> {
+pub(super) fn vanished(place: &Place<'_>, wanted: Wanted, old: Old) -> Result<()> {
     match old {
         Old::InUse => Ok(()),
         Old::AtRest => {
@@ -211,92 +284,4 @@ fn vanished(place: &Place<'_>, wanted: Wanted, old: Old) -> Result<()> {
             )
         }
     }
-}
-
-/// How many of the tasks are done before what they did is written down.
-fn batch(tasks: &[Task<'_>]) -> usize {
-    let mut bytes = 0;
-    let fit = tasks.iter().take(BATCH_FILES).take_while(|task| {
-        bytes += task.len;
-        bytes <= BATCH_BYTES
-    });
-    fit.count().max(1)
-}
-
-/// Copies some files, waits until they are on the disk, and writes down what they are.
-///
-/// All are on their way before the first is waited for: a sync for each as it was written would
-/// commit the journal of the file system as often.
-fn copy_batch(
-    tasks: &[Task<'_>],
-    pace: &Pace<'_>,
-    ledger: &mut Ledger,
-    passed: &mut Passed,
-) -> Result<()> {
-    let work = pace.work;
-    let results: Mutex<Vec<(usize, Option<Made>)>> = Mutex::default();
-    let numbered: Vec<(usize, &Task<'_>)> = tasks.iter().enumerate().collect();
-    let known: &Ledger = ledger;
-    each(work.jobs, &numbered, work.cancel, |(number, task)| {
-        let made = run(task, known, pace);
-        let made = made.map_err(|error| in_folder(error, task.place.folder))?;
-        lock(&results).push((*number, made));
-        Ok(())
-    })?;
-    let results = results
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    each(work.jobs, &results, work.cancel, |(number, made)| {
-        let task = &tasks[*number];
-        match made {
-            Some(made) if made.dirty => {
-                let (new, name) = (&task.place.pending.new, task.wanted.new.file_name());
-                let synced = match pace.old {
-                    Old::InUse => new.sync_aside(name),
-                    Old::AtRest => new.sync_file(name),
-                };
-                synced.map_err(|error| in_folder(error, task.place.folder))
-            }
-            _ => Ok(()),
-        }
-    })?;
-    let mut entries: Vec<Entry> = Vec::new();
-    for (number, made) in results {
-        match made {
-            Some(made) => {
-                passed.files += 1;
-                passed.read += made.read;
-                passed.written += made.written;
-                entries.push(made.entry);
-            }
-            None => {
-                let task = &tasks[number];
-                remove(task.place, task.wanted.new, ledger)?;
-            }
-        }
-    }
-    ledger.add(&entries)
-}
-
-fn run(task: &Task<'_>, ledger: &Ledger, pace: &Pace<'_>) -> Result<Option<Made>> {
-    let pending = &task.place.pending;
-    let known = task.known.and_then(|known| {
-        let digests = ledger.digests(&known)?;
-        let whole = digests.len() as u64 == known.copy.len.div_ceil(RANGE as u64);
-        whole.then_some((known, digests))
-    });
-    let source = Source {
-        old: &pending.old,
-        new: &pending.new,
-        folder: task.place.id,
-        names: (task.wanted.old, task.wanted.new),
-        known,
-        checksums: pace.work.checksums,
-        aside: pace.old == Old::InUse,
-    };
-    let made = copy::copy(&source, ledger.secret(), &|bytes| pace.go_on(bytes))?;
-    if made.is_none() {
-        vanished(task.place, task.wanted, pace.old)?;
-    }
-    Ok(made)
 }

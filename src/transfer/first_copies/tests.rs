@@ -65,6 +65,7 @@ impl Dirs {
         pairs.push(Pair {
             old: RelFileNumber(old),
             new: RelFileNumber(10 + new),
+            wal: None,
         });
     }
 
@@ -105,7 +106,7 @@ impl Dirs {
     /// By another process than the one before; afterwards new is what old is.
     fn at_rest(&self) -> Passed {
         let mut ledger = Ledger::open(&self.state).unwrap();
-        let passed = at_rest(&self.map, &self.work(), &mut ledger).unwrap();
+        let (passed, _) = at_rest(&self.map, &self.work(), &mut ledger).unwrap();
         self.demand_same();
         passed
     }
@@ -212,7 +213,7 @@ fn a_write_within_the_granularity_of_the_times_is_found() {
     let era = Era::now().unwrap();
     let new = RelFile::parse("13").unwrap();
     let known = ledger.known(id, new, &era).unwrap();
-    let digests = ledger.digests(&known).unwrap();
+    let (digests, loose) = ledger.digests(&known).unwrap();
     dirs.change("3", 0, &[1; 100]);
     let old = OldDir::open(&dirs.old("")).unwrap();
     let from = old.stamp("3").unwrap().unwrap();
@@ -225,13 +226,14 @@ fn a_write_within_the_granularity_of_the_times_is_found() {
             from,
             copy: known.copy,
             digests: digests.clone(),
+            loose: loose.clone(),
         };
         ledger.add(&[entry]).unwrap();
         let read = fs::read(dirs.new_file("13")).unwrap();
         assert_ne!(read, fs::read(dirs.old("3")).unwrap());
         if found {
             let mut copied = Ledger::open(&dirs.state).unwrap();
-            let passed = at_rest(&dirs.map, &dirs.work(), &mut copied).unwrap();
+            let (passed, _) = at_rest(&dirs.map, &dirs.work(), &mut copied).unwrap();
             assert_eq!((passed.files, passed.kept), (1, 3));
             dirs.demand_same();
             // Back to the copy of before, which is another file now.
@@ -247,9 +249,10 @@ fn a_write_within_the_granularity_of_the_times_is_found() {
                 from,
                 copy,
                 digests: digests.clone(),
+                loose: loose.clone(),
             };
             ledger.add(&[entry]).unwrap();
-            let passed = at_rest(&dirs.map, &dirs.work(), &mut ledger).unwrap();
+            let (passed, _) = at_rest(&dirs.map, &dirs.work(), &mut ledger).unwrap();
             assert_eq!((passed.files, passed.kept), (0, 4));
         }
     }
@@ -325,7 +328,7 @@ fn a_copy_that_was_left_half_mended_is_made_anew() {
     dirs.beside();
     let area = Area::new(dirs.dir.path()).unwrap().open_dir("new").unwrap();
     let known = area.stamp("12").unwrap().unwrap();
-    let mut half = area.open_replica("12", &known).unwrap().unwrap();
+    let half = area.open_replica("12", &known).unwrap().unwrap();
     half.write_at(&[5; PAGE], 0).unwrap();
     let passed = dirs.at_rest();
     assert_eq!((passed.files, passed.kept), (1, 3));
