@@ -25,6 +25,7 @@ CASES = {
     "databases": Case("200 databases of 50 tables", 50, databases=200),
     "large-objects": Case("300,000 large objects", large_objects=300_000),
     "5gb": Case("5 GB in one table", gigabytes=5),
+    "2gb": Case("2 GB in one table", gigabytes=2),
     "memory": Case("100,000 relations (33,334 tables without indexes)", 33_334, indexes=False),
 }
 
