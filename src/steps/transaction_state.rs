@@ -103,6 +103,11 @@ pub(super) fn give_back(cx: &Context<'_>) -> Result<()> {
 pub(super) fn forget(cx: &Context<'_>) -> Result<()> {
     cx.state.remove_file(KEPT_CONTROL)?;
     cx.state.remove_tree(KEPT)?;
+    tidy_up(cx)
+}
+
+/// Removes what pg_resetwal worked in.
+pub(super) fn tidy_up(cx: &Context<'_>) -> Result<()> {
     cx.state.remove_tree(SKELETON)
 }
 
@@ -162,7 +167,7 @@ pub(super) fn carry(cx: &Context<'_>, used: Used, status: Status, log: &str) -> 
     transfer::replace_wal(&cx.state, &made("pg_wal"), &area)?;
     cx.state
         .rename(made("global/pg_control"), &cx.state, NEW_CONTROL)?;
-    cx.state.remove_tree(SKELETON)
+    tidy_up(cx)
 }
 
 /// pg_resetwal gives its files the permissions of the directory it works in.

@@ -19,8 +19,12 @@ impl Step for CarryTransactionState {
 
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
         transaction_state::keep(cx)?;
-        if !transaction_state::is_carried(cx)? {
-            transaction_state::carry(cx, Used::AfterOld, Status::OfOld, "pg_resetwal.log")?;
+        match transaction_state::is_carried(cx)? {
+            // It may have been interrupted when nothing but tidying up was left to do.
+            true => transaction_state::tidy_up(cx)?,
+            false => {
+                transaction_state::carry(cx, Used::AfterOld, Status::OfOld, "pg_resetwal.log")?;
+            }
         }
         let new = cx.new_control()?;
         Ok(format!(

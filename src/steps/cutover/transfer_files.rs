@@ -112,7 +112,8 @@ fn move_back(cx: &Context<'_>) -> Result<()> {
         None if transfer::has_any(&cx.places_in_new()?)? => {
             transfer::nothing_moved(&*cx.file_map()?)
         }
-        None => Ok(()),
+        // Writing it may have been what failed.
+        None => cx.forget_swap_list(),
     }
 }
 
