@@ -43,5 +43,5 @@ pub use space::{FileId, Space, identity, identity_if_present, space};
 pub use speed::{Speed, speed};
 pub use stamp::{Era, MARGIN, Stamp, now, times_tell};
 pub use sync::{filesystem_sync_tells, sync_filesystem, unwritten};
-pub use temporary::temporary;
+pub use temporary::{Temporary, sweep, temporary};
 pub use trial::{Mount, Possible, is_trial, mount, possible};

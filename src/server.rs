@@ -43,6 +43,7 @@ pub use postmaster::Postmaster;
 pub use program::{Output, Program};
 pub use psql::Psql;
 pub use running::{Running, StartSpec, StopSpec};
+pub use socket::sweep_temporary;
 pub use spec::{DEFAULT_PORT, PostmasterSpec};
 
 pub use crate::work::{Cancel, install_signal_handlers};

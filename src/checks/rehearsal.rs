@@ -2,11 +2,9 @@
 
 use std::path::Path;
 
-use tempfile::TempDir;
-
 use super::trial::NewVersion;
 use crate::catalog::Snapshot;
-use crate::disk::{Area, space, temporary};
+use crate::disk::{Area, Temporary, space, temporary};
 use crate::error::{Code, Error, Remedy, Result};
 use crate::event::{Found, Severity};
 use crate::pg::DataDir;
@@ -120,7 +118,7 @@ impl Rehearsal<'_> {
     /// served, there is too little space; a requested stop.
     pub fn run(&self, watcher: &dyn Watcher) -> Result<Rehearsed> {
         self.room()?;
-        let place = temporary("pgm-rehearsal.")?;
+        let place = temporary()?;
         let dumps = Area::new(&place.path().join("dump"))?;
         dumps.create_dir("", 0o700)?;
         let files = DumpFiles::new(dumps.root());
@@ -226,11 +224,11 @@ fn named(tried: Result<(), Unrestored>) -> Result<Vec<schema::Failure>> {
 struct ThrowAway {
     // In this order they end: server, files.
     server: Postmaster,
-    _place: TempDir,
+    _place: Temporary,
 }
 
 impl ThrowAway {
-    fn make(place: TempDir, rehearsal: &Rehearsal<'_>, old: &Snapshot) -> Result<Self> {
+    fn make(place: Temporary, rehearsal: &Rehearsal<'_>, old: &Snapshot) -> Result<Self> {
         let NewVersion {
             installation,
             options,

@@ -7,9 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
-use crate::disk::temporary;
+use crate::disk::{Temporary, temporary};
 use crate::error::{Error, Result};
 use crate::pg::{DataDir, MajorVersion, Version};
 use crate::server::initdb::LocaleProvider;
@@ -128,11 +126,11 @@ impl Trials {
 
 /// The files of a cluster that are being made; they are waited for, wanted or not.
 #[derive(Debug)]
-struct Making(Option<JoinHandle<Result<TempDir>>>);
+struct Making(Option<JoinHandle<Result<Temporary>>>);
 
 impl Making {
     /// Nothing where their thread has died.
-    fn files(mut self) -> Option<Result<TempDir>> {
+    fn files(mut self) -> Option<Result<Temporary>> {
         self.0.take()?.join().ok()
     }
 }
@@ -149,7 +147,7 @@ struct ThrowAway {
     client: Client,
     server: Postmaster,
     started_in: f64,
-    _place: TempDir,
+    _place: Temporary,
 }
 
 impl fmt::Debug for ThrowAway {
@@ -236,8 +234,8 @@ fn reason(error: &Error) -> String {
 }
 
 /// A directory with the files of a new cluster.
-fn files(new: &NewVersion, cancel: &Cancel) -> Result<TempDir> {
-    let place = temporary("pgm-new.")?;
+fn files(new: &NewVersion, cancel: &Cancel) -> Result<Temporary> {
+    let place = temporary()?;
     let log = new.logs.join("throw-away-initdb.log");
     initdb(&place.path().join(DATA)).run(&new.installation, &log, cancel)?;
     Ok(place)

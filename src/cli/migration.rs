@@ -65,6 +65,7 @@ pub fn open(global: &Global, migration: &Migration) -> Result<Opened> {
     let state = StateDir::open(&path)?;
     let journal = state.journal()?;
     let plan = state.plan()?;
+    server::sweep_temporary(plan.socket_dir.as_deref());
     belongs_together(&plan, &journal, &path)?;
     if let Some(new) = &migration.new_datadir {
         let given = absolute(new)?;

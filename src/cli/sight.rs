@@ -9,7 +9,7 @@ use crate::error::{Code, Error, Remedy, Result};
 use crate::event::{Advice, EventKind, Found, Severity, Sink};
 use crate::pg::DataDir;
 use crate::plan::Mode;
-use crate::server::{LEFTOVER_LIMIT, privileges, stop_leftover};
+use crate::server::{LEFTOVER_LIMIT, privileges, stop_leftover, sweep_temporary};
 use crate::survey::{Request, Sight, Surveyed, read_ahead, survey as look};
 
 /// Both sides as they were seen from outside, and old locked.
@@ -78,6 +78,7 @@ fn own_and_look(
         }
     })?;
     privileges::become_owner(&old.path)?;
+    sweep_temporary(None);
     let lock = Lock::on_directory(&old.path)?;
     stop_leftover(&old, LEFTOVER_LIMIT)?;
     // A server that runs has them in memory.

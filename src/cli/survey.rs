@@ -319,7 +319,7 @@ pub fn examine_and_keep_no_log(
     asking: &Asking,
     purpose: Purpose,
 ) -> Result<Examined> {
-    let logs = temporary("pgm-log.")?;
+    let logs = temporary()?;
     examine(run, arguments, looked, asking, logs.path(), purpose)
         .map_err(|error| error.without_fact("log"))
 }

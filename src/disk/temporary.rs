@@ -1,14 +1,126 @@
-//! Directories among temporary files.
+//! Directories among temporary files, and what killed runs have left of them.
+
+use std::ffi::OsStr;
+use std::fs::Permissions;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
+use super::area::Area;
+use super::lock::Lock;
 use crate::error::{Code, Error, Result};
 
-/// A new directory among temporary files, which goes with this value; its name begins so.
-pub fn temporary(prefix: &str) -> Result<TempDir> {
-    let made = tempfile::Builder::new().prefix(prefix).tempdir();
-    made.map_err(|error| {
-        let parent = std::env::temp_dir();
-        Error::io(Code::NotWritable, "make a directory in", &parent, &error)
-    })
+/// How each of them begins.
+const PREFIX: &str = "pg_migrator-";
+/// Whoever makes one holds it a moment later; what nobody holds after this is nobody's.
+const MOMENT: Duration = Duration::from_secs(60);
+
+/// A directory for its owner alone, which goes with this value and is held as long.
+#[derive(Debug)]
+pub struct Temporary {
+    dir: TempDir,
+    _held: Lock,
+}
+
+impl Temporary {
+    /// Makes one in this directory.
+    pub fn in_dir(parent: &Path) -> Result<Self> {
+        let unmade = |error: &std::io::Error| {
+            Error::io(Code::NotWritable, "make a directory in", parent, error)
+        };
+        let dir = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir_in(parent)
+            .map_err(|error| unmade(&error))?;
+        let held = Lock::on_directory(dir.path())?;
+        Ok(Self { dir, _held: held })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+/// A new directory among temporary files.
+pub fn temporary() -> Result<Temporary> {
+    Temporary::in_dir(&std::env::temp_dir())
+}
+
+/// Removes what runs have left here that were killed: directories of our name and our user that
+/// nobody holds, unless a server still uses them.
+///
+/// A wish: what cannot be removed is left for the next one.
+pub fn sweep(parent: &Path, used: impl Fn(&Path) -> bool) {
+    let Ok(entries) = std::fs::read_dir(parent) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if !is_of_ours(&path, &entry.file_name()) {
+            continue;
+        }
+        if let Ok(_held) = Lock::on_directory(&path)
+            && !used(&path)
+        {
+            let _ = Area::new(&path).and_then(|area| area.remove_tree(""));
+        }
+    }
+}
+
+fn is_of_ours(path: &Path, name: &OsStr) -> bool {
+    let old = |modified: SystemTime| modified.elapsed().is_ok_and(|age| age > MOMENT);
+    name.as_bytes().starts_with(PREFIX.as_bytes())
+        && path.symlink_metadata().is_ok_and(|found| {
+            found.is_dir()
+                && found.uid() == nix::unistd::geteuid().as_raw()
+                && found.mode() & 0o077 == 0
+                && found.modified().is_ok_and(old)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File, FileTimes};
+
+    fn aged(path: &Path) {
+        let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+        let times = FileTimes::new().set_modified(hour_ago);
+        File::open(path).unwrap().set_times(times).unwrap();
+    }
+
+    #[test]
+    fn only_what_nobody_holds_or_uses_is_swept() {
+        let parent = tempfile::tempdir().unwrap();
+        let make = |name: &str, mode: u32| {
+            let dir = parent.path().join(name);
+            fs::create_dir(&dir).unwrap();
+            fs::write(dir.join("file"), "").unwrap();
+            fs::set_permissions(&dir, Permissions::from_mode(mode)).unwrap();
+            aged(&dir);
+            dir
+        };
+        let forsaken = make("pg_migrator-1", 0o700);
+        let used = make("pg_migrator-2", 0o700);
+        let open = make("pg_migrator-3", 0o755);
+        let precious = make("precious", 0o700);
+        let young = make("pg_migrator-4", 0o700);
+        fs::write(young.join("another"), "").unwrap();
+        let held = Temporary::in_dir(parent.path()).unwrap();
+        aged(held.path());
+        let link = parent.path().join("pg_migrator-5");
+        std::os::unix::fs::symlink(&precious, &link).unwrap();
+
+        sweep(parent.path(), |path| path == used);
+        assert!(!forsaken.exists());
+        for kept in [&used, &open, &precious, &young, &link] {
+            assert!(kept.join("file").exists(), "{}", kept.display());
+        }
+        assert!(held.path().exists());
+    }
 }

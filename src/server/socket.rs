@@ -1,11 +1,14 @@
 //! The directory of a private server's socket, closed to everybody else.
 
-use std::fs::Permissions;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::disk::Area;
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+
+use crate::disk::{self, Area, Temporary};
 use crate::error::{Code, Error, Remedy, Result};
 
 /// The longest path a socket may have: `sun_path` less the final zero.
@@ -16,6 +19,7 @@ const PREFIX: &str = "pg_migrator-";
 #[derive(Debug)]
 pub(super) struct PrivateSocket {
     area: Area,
+    directory: Temporary,
 }
 
 impl PrivateSocket {
@@ -32,34 +36,55 @@ impl PrivateSocket {
         if !fits(&parent, port) {
             return Err(too_long(&parent));
         }
-        let directory = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir_in(&parent)
-            .map_err(|error| {
-                Error::io(Code::NotWritable, "make a directory in", &parent, &error).remedy(
-                    Remedy::manual("give a directory you can write to with --socketdir"),
-                )
-            })?;
+        let directory = Temporary::in_dir(&parent).map_err(|error| {
+            error.remedy(Remedy::manual(
+                "give a directory you can write to with --socketdir",
+            ))
+        })?;
         let socket = PrivateSocket {
             area: Area::new(directory.path())?,
+            directory,
         };
-        // From here on the directory is removed by us, through the room that owns removals.
-        let _ = directory.keep();
         socket.area.write("hba", b"local all all trust\n", 0o600)?;
         Ok(socket)
     }
 
     pub(super) fn path(&self) -> &Path {
-        self.area.root()
+        self.directory.path()
     }
 }
 
-impl Drop for PrivateSocket {
-    fn drop(&mut self) {
-        // What cannot be removed is an empty directory among temporary files.
-        let _ = self.area.remove_tree("");
+/// Removes directories among temporary files that killed runs have left, also of throw-away
+/// clusters; not one of a server that lives.
+pub fn sweep_temporary(socket_parent: Option<&Path>) {
+    let temporary = std::env::temp_dir();
+    let mut parents = vec![temporary.as_path(), Path::new("/tmp")];
+    parents.extend(socket_parent);
+    parents.dedup();
+    for parent in parents {
+        disk::sweep(parent, has_server);
     }
+}
+
+/// A private server keeps its number beside its socket, any server in its data directory.
+fn has_server(dir: &Path) -> bool {
+    let files = walkdir::WalkDir::new(dir).max_depth(2).into_iter();
+    files.filter_map(Result::ok).any(|entry| {
+        let name = entry.file_name();
+        (name == "pid" || name == "postmaster.pid") && names_a_process(entry.path())
+    })
+}
+
+fn names_a_process(file: &Path) -> bool {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let number = text
+        .lines()
+        .next()
+        .and_then(|line| line.trim().parse().ok());
+    number.is_some_and(|number: i32| {
+        let process = Pid::from_raw(number.saturating_abs());
+        kill(process, None) != Err(Errno::ESRCH)
+    })
 }
 
 /// Removes what a killed run has left, if the path is such a directory and ours.
@@ -101,6 +126,8 @@ fn too_long(parent: &Path) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn the_directory_is_private_and_goes_away() {
