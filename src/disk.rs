@@ -32,6 +32,9 @@ mod temporary;
 mod trial;
 mod write;
 
+#[cfg(feature = "fault")]
+pub use act::ACTS;
+
 pub use ahead::ReadAhead;
 pub use appender::Appender;
 pub use area::Area;

@@ -34,9 +34,19 @@ pub struct Engine<'a> {
 impl<'a> Engine<'a> {
     /// An engine over an open journal, whose lock the caller holds.
     pub fn new(journal: Journal, cx: Context<'a>, steady: &'a Cancel) -> Self {
+        Self::with_steps(journal, cx, steady, registry())
+    }
+
+    /// The same with other steps than those of the registry, for tests of the engine.
+    pub fn with_steps(
+        journal: Journal,
+        cx: Context<'a>,
+        steady: &'a Cancel,
+        steps: Vec<Box<dyn Step>>,
+    ) -> Self {
         Self {
             journal,
-            steps: registry(),
+            steps,
             cx,
             steady,
         }

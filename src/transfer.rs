@@ -71,6 +71,9 @@ fn in_folder(error: Error, folder: &Folder) -> Error {
             for (name, value) in error.facts() {
                 wider = wider.fact(name, value);
             }
+            if let Some(remedy) = error.remedy_text() {
+                wider = wider.remedy(remedy.clone());
+            }
             wider.caused_by(&error)
         }
         _ => error.fact("database", &folder.database),

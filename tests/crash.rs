@@ -315,7 +315,7 @@ fn chosen(case: &Case, log: &Path, command: &str, wanted: fn(&str) -> bool) -> V
     let all: Vec<u64> = text
         .lines()
         .filter_map(|line| line.split_once(' '))
-        .filter(|(_, point)| wanted(point))
+        .filter(|(_, point)| wanted(point.split(' ').next().unwrap()))
         .map(|(number, _)| number.parse().unwrap())
         .collect();
     let from = given("PGM_CRASH_FROM", 1);

@@ -11,6 +11,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::fsync;
 
 use crate::error::{Code, Error, Remedy, Result};
+use crate::fault;
 
 /// Flags for a directory that must be one, and not a link to one.
 pub(super) const DIRECTORY: OFlag = OFlag::O_RDONLY
@@ -38,11 +39,9 @@ pub(super) fn trace<const N: usize>(_op: &str, _paths: impl FnOnce() -> [PathBuf
 
 #[cfg(feature = "fault")]
 pub(super) fn trace<const N: usize>(op: &str, paths: impl FnOnce() -> [PathBuf; N]) {
-    use std::io::Write;
-
-    let Some(file) = std::env::var_os("PGM_TRACE") else {
+    if std::env::var_os("PGM_TRACE").is_none() {
         return;
-    };
+    }
     let mut line = op.to_owned();
     for path in paths() {
         line.push(' ');
@@ -53,35 +52,89 @@ pub(super) fn trace<const N: usize>(op: &str, paths: impl FnOnce() -> [PathBuf; 
             }
         }
     }
-    line.push('\n');
-    let opened = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(file);
-    if let Ok(mut file) = opened {
-        // A lost line shows as an act that was never made, which the reader of the trace finds.
-        let _ = file.write_all(line.as_bytes());
-    }
+    fault::trace(&line);
+}
+
+/// Kinds of acts that a disk may refuse; with the feature `fault` each of them can be made to
+/// fail, by its name.
+macro_rules! acts {
+    ($($act:ident => $name:literal),* $(,)?) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Act { $($act),* }
+
+        /// The names of all kinds of acts a disk may refuse.
+        #[cfg(feature = "fault")]
+        pub const ACTS: &[&str] = &[$($name),*];
+
+        impl Act {
+            fn name(self) -> &'static str {
+                match self { $(Self::$act => $name),* }
+            }
+        }
+    };
+}
+
+acts! {
+    Open => "disk.open",
+    Create => "disk.create",
+    MakeDir => "disk.mkdir",
+    Write => "disk.write",
+    Append => "disk.append",
+    Copy => "disk.copy",
+    CopyRange => "disk.copy_range",
+    Clone => "disk.clone",
+    Truncate => "disk.truncate",
+    Rename => "disk.rename",
+    Link => "disk.link",
+    Symlink => "disk.symlink",
+    Unlink => "disk.unlink",
+    RemoveDir => "disk.rmdir",
+    SyncFile => "disk.fsync",
+    SyncLine => "disk.fdatasync",
+    SyncDir => "disk.fsyncdir",
+    SyncFileSystem => "disk.syncfs",
+    SyncReplica => "disk.replica.sync",
+    ReadReplica => "disk.replica.read",
+    WriteReplica => "disk.replica.write",
+}
+
+/// Whether the act may be done, or the error it is to fail with.
+pub(super) fn ask(act: Act) -> nix::Result<()> {
+    fault::error(act.name()).map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
 }
 
 /// The error of one system call on one path.
 pub(super) fn failure(doing: &str, path: &Path, error: impl Into<io::Error>) -> Error {
     let error = error.into();
-    let code = match error.raw_os_error().map(Errno::from_raw) {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    let code = match errno {
         Some(Errno::ENOSPC | Errno::EDQUOT) => Code::NoSpace,
         Some(Errno::EACCES | Errno::EROFS) => Code::NotWritable,
         Some(Errno::EXDEV) => Code::FileSystems,
         _ => Code::DiskOperation,
     };
     let failed = Error::io(code, doing, path, &error).fact("path", path.display());
-    match code {
-        Code::NotWritable => failed.remedy(Remedy::manual(format!(
-            "give user {} the right to read and write {}, on a file system mounted for writing",
+    let dir = path.parent().unwrap_or(path).display();
+    failed.remedy(Remedy::manual(match (code, errno) {
+        (Code::NotWritable, _) => format!(
+            "give user {} the right to read and write {dir}, on a file system mounted for writing",
             nix::unistd::geteuid(),
-            path.parent().unwrap_or(path).display()
-        ))),
-        _ => failed,
-    }
+        ),
+        (Code::NoSpace, _) => format!("make room, or raise the quota, on the file system of {dir}"),
+        (Code::FileSystems, _) => {
+            "have both on one file system and one mount, or choose a mode that copies".to_owned()
+        }
+        (_, Some(Errno::EMFILE | Errno::ENFILE)) => {
+            "raise the limit of open files (ulimit -n), or give fewer --jobs".to_owned()
+        }
+        (_, Some(Errno::EIO)) => "look into the kernel's log for what the disk or its file system \
+                                  reported, and mend that before anything else"
+            .to_owned(),
+        _ => format!(
+            "find out what keeps user {} from doing that",
+            nix::unistd::geteuid()
+        ),
+    }))
 }
 
 /// The error of an attempt to read, where lacking rights means something else.
@@ -100,19 +153,30 @@ pub(super) fn outside(path: &Path, why: &str) -> Error {
 
 /// A directory handle below another one; a symbolic link is not followed.
 pub(super) fn open_dir_at(dir: impl AsFd, name: &OsStr) -> nix::Result<OwnedFd> {
+    ask(Act::Open)?;
     openat(dir, name, DIRECTORY, Mode::empty())
 }
 
 /// Makes a file durable; a failure is final, since the kernel may have dropped the pages.
 pub(super) fn sync_file(file: impl AsFd, path: &Path) -> Result<()> {
-    fsync(file).map_err(|e| failure("make durable", path, e))?;
+    if fault::planted("no-fsync-of-a-file") {
+        return Ok(());
+    }
+    ask(Act::SyncFile)
+        .and_then(|()| fsync(file))
+        .map_err(|e| failure("make durable", path, e))?;
     trace("fsync", || [path.to_owned()]);
     Ok(())
 }
 
 /// Makes the entries of a directory durable.
 pub(super) fn sync_dir(dir: impl AsFd, path: &Path) -> Result<()> {
-    fsync(dir).map_err(|e| failure("make durable", path, e))?;
+    if fault::planted("no-fsync-of-a-directory") {
+        return Ok(());
+    }
+    ask(Act::SyncDir)
+        .and_then(|()| fsync(dir))
+        .map_err(|e| failure("make durable", path, e))?;
     trace("fsyncdir", || [path.to_owned()]);
     Ok(())
 }

@@ -9,7 +9,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::fdatasync;
 
-use super::act::{failure, sync_dir, sync_file, trace};
+use super::act::{Act, ask, failure, sync_dir, sync_file, trace};
 use super::area::Area;
 use crate::error::{Code, Error, Result};
 use crate::fault;
@@ -42,7 +42,9 @@ impl Appender {
             | OFlag::O_CLOEXEC;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         let failed = |e: Errno| failure("open", &place.path, e);
-        let file = openat(&place.dir, place.name.as_os_str(), flags, mode).map_err(failed)?;
+        let file = ask(Act::Open)
+            .and_then(|()| openat(&place.dir, place.name.as_os_str(), flags, mode))
+            .map_err(failed)?;
         let kind = fstat(&file).map_err(failed)?.st_mode & SFlag::S_IFMT.bits();
         if kind != SFlag::S_IFREG.bits() {
             return Err(failed(Errno::EINVAL));
@@ -67,8 +69,12 @@ impl Appender {
     pub fn append(&mut self, line: &[u8]) -> Result<()> {
         self.append_without_sync(line)?;
         self.broken = true;
-        fdatasync(&self.file).map_err(|e| failure("make durable", &self.path, e))?;
-        trace("fdatasync", || [self.path.clone()]);
+        if !fault::planted("no-fsync-of-the-journal") {
+            ask(Act::SyncLine)
+                .and_then(|()| fdatasync(&self.file))
+                .map_err(|e| failure("make durable", &self.path, e))?;
+            trace("fdatasync", || [self.path.clone()]);
+        }
         self.broken = false;
         fault::point("disk.append.done");
         Ok(())
@@ -101,6 +107,8 @@ impl Appender {
         }
         let (first, second) = line.split_at(line.len() / 2);
         self.file.write_all(first)?;
+        // A disk that is full takes the beginning of a line.
+        ask(Act::Append)?;
         fault::point("disk.append.half");
         self.file.write_all(second)
     }

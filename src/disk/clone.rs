@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use super::act::{failure, read_failure, trace};
+use super::act::{Act, ask, failure, read_failure, trace};
 use super::copy::open_regular;
 use super::dir::{AreaDir, OldDir, plain};
 use super::sync::begin_writing;
@@ -44,26 +44,29 @@ impl AreaDir {
         self.make_from(old, old_name.as_ref(), new_name.as_ref(), &RANGE)
     }
 
-    fn make_from(&self, old: &OldDir, of_old: &OsStr, name: &OsStr, act: &Act) -> Result<u64> {
+    fn make_from(&self, old: &OldDir, of_old: &OsStr, name: &OsStr, way: &Way) -> Result<u64> {
         let (of_old, name) = (plain(of_old)?, plain(name)?);
         let from_path = old.path().join(of_old);
         let (from, mode) = open_regular(&old.dir, of_old, &from_path)?;
         let len = length(&from, &from_path)?;
-        fault::point(act.begin);
+        fault::point(way.begin);
         let path = self.path().join(name);
         let to = create(&self.dir, name, &path, mode)?;
-        fault::point(act.created);
-        (act.fill)(&from, &to, len)
-            .map_err(|e| failure(act.doing, &path, e).fact("file", from_path.display()))?;
-        trace(act.name, || [from_path.clone(), path.clone()]);
+        fault::point(way.created);
+        ask(way.act)
+            .map_err(io::Error::from)
+            .and_then(|()| (way.fill)(&from, &to, len))
+            .map_err(|e| failure(way.doing, &path, e).fact("file", from_path.display()))?;
+        trace(way.name, || [from_path.clone(), path.clone()]);
         begin_writing(&to);
-        fault::point(act.done);
+        fault::point(way.done);
         Ok(len)
     }
 }
 
 /// One way to fill a file that was just made, with the names it has elsewhere.
-struct Act {
+struct Way {
+    act: Act,
     name: &'static str,
     doing: &'static str,
     begin: &'static str,
@@ -72,7 +75,8 @@ struct Act {
     fill: fn(&File, &File, u64) -> io::Result<()>,
 }
 
-const CLONE: Act = Act {
+const CLONE: Way = Way {
+    act: Act::Clone,
     name: "clone",
     doing: "clone to",
     begin: "disk.clone.begin",
@@ -81,7 +85,8 @@ const CLONE: Act = Act {
     fill: |from, to, _| clone(from, to),
 };
 
-const RANGE: Act = Act {
+const RANGE: Way = Way {
+    act: Act::CopyRange,
     name: "copy",
     doing: "copy by copy_file_range to",
     begin: "disk.copy_range.begin",

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, openat};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
-use super::act::{READ, failure, read_failure, trace};
+use super::act::{Act, READ, ask, failure, read_failure, trace};
 use super::area::Area;
 use super::write::create;
 use crate::error::{Code, Error, Result};
@@ -28,7 +28,9 @@ pub(super) fn copy_open(
     let mut to = create(dir, name, path, mode)?;
     fault::point("disk.copy.created");
     // On Linux this is copy_file_range(2) where the file systems can do it.
-    let bytes = io::copy(from, &mut to)
+    let bytes = ask(Act::Copy)
+        .map_err(io::Error::from)
+        .and_then(|()| io::copy(from, &mut to))
         .map_err(|e| failure("copy to", path, e).fact("file", from_path.display()))?;
     trace("copy", || [from_path.to_owned(), path.to_owned()]);
     Ok((to, bytes))
@@ -36,7 +38,8 @@ pub(super) fn copy_open(
 
 /// Opens a regular file for reading and tells its mode; a symbolic link is refused.
 pub(super) fn open_regular(dir: impl AsFd, name: &OsStr, path: &Path) -> Result<(File, u32)> {
-    let file = openat(dir, name, READ, Mode::empty()).map_err(|e| match e {
+    let opened = ask(Act::Open).and_then(|()| openat(dir, name, READ, Mode::empty()));
+    let file = opened.map_err(|e| match e {
         Errno::ELOOP => Error::new(
             Code::DiskOperation,
             format!("{} is a symbolic link, not a file", path.display()),

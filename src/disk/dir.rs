@@ -12,7 +12,7 @@ use nix::sys::stat::{FileStat, Mode, fstatat};
 use nix::unistd::linkat;
 use rustix::fs::{RenameFlags, renameat_with};
 
-use super::act::{CREATE, failure, outside, read_failure, sync_dir, trace};
+use super::act::{Act, CREATE, ask, failure, outside, read_failure, sync_dir, trace};
 use super::copy::{copy_open, open_regular};
 use super::remove::{names, unlink};
 use super::space::FileId;
@@ -106,10 +106,12 @@ impl AreaDir {
         let old_name = plain(old_name.as_ref())?;
         let new_name = plain(new_name.as_ref())?;
         fault::point("disk.link.begin");
-        linkat(&old.dir, old_name, &self.dir, new_name, AtFlags::empty()).map_err(|e| {
-            failure("link", &self.path.join(new_name), e)
-                .fact("file", old.path.join(old_name).display())
-        })?;
+        ask(Act::Link)
+            .and_then(|()| linkat(&old.dir, old_name, &self.dir, new_name, AtFlags::empty()))
+            .map_err(|e| {
+                failure("link", &self.path.join(new_name), e)
+                    .fact("file", old.path.join(old_name).display())
+            })?;
         trace("link", || {
             [old.path.join(old_name), self.path.join(new_name)]
         });
@@ -160,7 +162,8 @@ impl AreaDir {
     pub fn rename(&self, from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) -> Result<()> {
         let (from, to) = (plain(from.as_ref())?, plain(to.as_ref())?);
         fault::point("disk.rename.begin");
-        renameat(&self.dir, from, &self.dir, to)
+        ask(Act::Rename)
+            .and_then(|()| renameat(&self.dir, from, &self.dir, to))
             .map_err(|e| failure("rename", &self.path.join(from), e))?;
         trace("rename", || [self.path.join(from), self.path.join(to)]);
         fault::point("disk.rename.done");
@@ -181,6 +184,7 @@ impl AreaDir {
                 .fact("to", self.path.join(name).display())
         };
         fault::point("disk.take.begin");
+        ask(Act::Rename).map_err(failed)?;
         match renameat_with(
             &from.dir,
             from_name,
@@ -210,6 +214,7 @@ impl AreaDir {
         let name = plain(name.as_ref())?;
         fault::point("disk.stand_in.begin");
         let path = self.path.join(name);
+        ask(Act::Create).map_err(|e| failure("create", &path, e))?;
         match openat(&self.dir, name, CREATE, Mode::S_IRUSR | Mode::S_IWUSR) {
             Ok(file) => File::from(file)
                 .write_all(bytes)

@@ -53,7 +53,7 @@ fn point_number(test: &str, name: &str) -> String {
     let number = points
         .lines()
         .filter_map(|line| line.split_once(' '))
-        .find(|(_, point)| *point == name)
+        .find(|(_, point)| point.trim_end() == name)
         .unwrap_or_else(|| panic!("{name} not in\n{points}"))
         .0;
     number.to_owned()

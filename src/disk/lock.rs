@@ -2,14 +2,14 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat};
 use nix::sys::stat::{Mode, fstat, fstatat};
 
-use super::act::{failure, trace};
+use super::act::{Act, ask, failure, trace};
 use super::area::{Area, Place};
 use crate::error::{Code, Error, Remedy, Result};
 use crate::fault;
@@ -41,7 +41,10 @@ impl Lock {
             if !still_named(&place, &held) {
                 continue;
             }
-            sign(&mut held).map_err(|e| failure("write", &place.path, e))?;
+            ask(Act::Write)
+                .map_err(io::Error::from)
+                .and_then(|()| sign(&mut held))
+                .map_err(|e| failure("write", &place.path, e))?;
             trace("lock", || [place.path.clone()]);
             fault::point("disk.lock.done");
             return Ok(Self { _held: held });

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::act::{DIRECTORY, failure, open_dir_at, read_failure, sync_dir, trace};
+use super::act::{Act, DIRECTORY, ask, failure, open_dir_at, read_failure, sync_dir, trace};
 use super::area::Area;
 use super::write::remove_unfinished;
 use crate::error::Result;
@@ -64,7 +64,7 @@ impl Area {
 
 /// Removes one name; an absent one is fine.
 pub(super) fn unlink(dir: impl AsFd, name: &OsStr, path: &Path) -> Result<()> {
-    match unlinkat(dir, name, UnlinkatFlags::NoRemoveDir) {
+    match ask(Act::Unlink).and_then(|()| unlinkat(dir, name, UnlinkatFlags::NoRemoveDir)) {
         Ok(()) => {
             trace("unlink", || [path.to_owned()]);
             Ok(())
@@ -113,7 +113,7 @@ fn remove_contents(dir: impl AsFd, path: &Path) -> Result<()> {
 }
 
 fn remove_entry(dir: impl AsFd, name: &OsStr, path: &Path) -> Result<()> {
-    match unlinkat(&dir, name, UnlinkatFlags::NoRemoveDir) {
+    match ask(Act::Unlink).and_then(|()| unlinkat(&dir, name, UnlinkatFlags::NoRemoveDir)) {
         Ok(()) => trace("unlink", || [path.to_owned()]),
         Err(Errno::ENOENT) => {}
         Err(error) => {
@@ -122,7 +122,8 @@ fn remove_entry(dir: impl AsFd, name: &OsStr, path: &Path) -> Result<()> {
                 return Err(failure("remove", path, error));
             };
             remove_contents(&below, path)?;
-            unlinkat(&dir, name, UnlinkatFlags::RemoveDir)
+            ask(Act::RemoveDir)
+                .and_then(|()| unlinkat(&dir, name, UnlinkatFlags::RemoveDir))
                 .map_err(|e| failure("remove the directory", path, e))?;
             trace("rmdir", || [path.to_owned()]);
         }

@@ -8,7 +8,7 @@ use nix::fcntl::{AtFlags, readlinkat, renameat};
 use nix::sys::stat::{FileStat, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
-use super::act::{failure, sync_dir, sync_file, trace};
+use super::act::{Act, ask, failure, sync_dir, sync_file, trace};
 use super::area::{Area, Place};
 use super::copy::{copy_open, open_regular};
 use super::write::{remove_unfinished, unfinished};
@@ -40,12 +40,15 @@ impl Area {
             sync_file(&file, &from.path)?;
         }
         fault::point("disk.rename.begin");
-        match renameat(
-            &from.dir,
-            from.name.as_os_str(),
-            &to.dir,
-            to.name.as_os_str(),
-        ) {
+        let rename = || {
+            renameat(
+                &from.dir,
+                from.name.as_os_str(),
+                &to.dir,
+                to.name.as_os_str(),
+            )
+        };
+        match ask(Act::Rename).and_then(|()| rename()) {
             Ok(()) => trace("rename", || [from.path.clone(), to.path.clone()]),
             Err(Errno::EXDEV) => copy_across(&from, &to, &stat)?,
             Err(error) => {

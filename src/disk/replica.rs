@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use nix::sys::stat::{Mode, SFlag, fstat, futimens};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Whence, ftruncate, lseek};
 
-use super::act::{failure, read_failure, sync_file, trace};
+use super::act::{Act, ask, failure, read_failure, sync_file, trace};
 use super::copy::open_regular;
 use super::dir::{AreaDir, OldDir, plain};
 use super::stamp::{Stamp, now};
@@ -73,7 +73,7 @@ impl OldFile {
     /// Reads from a position on until the buffer is full or the file ends; gives how much there
     /// was.
     pub fn read_at(&self, buffer: &mut [u8], from: u64) -> Result<usize> {
-        fault::error("disk.replica.read").map_err(|e| read_failure("read", &self.path, e))?;
+        ask(Act::ReadReplica).map_err(|e| read_failure("read", &self.path, e))?;
         let mut filled = 0;
         while filled < buffer.len() {
             let at = from + filled as u64;
@@ -92,7 +92,7 @@ impl OldFile {
     ///
     /// So nothing may be read ahead, either.
     pub fn read_aside(&self, buffer: &mut [u8], from: u64) -> Result<usize> {
-        fault::error("disk.replica.read").map_err(|e| read_failure("read", &self.path, e))?;
+        ask(Act::ReadReplica).map_err(|e| read_failure("read", &self.path, e))?;
         let there = self.in_memory(buffer, from);
         if there == buffer.len() {
             return Ok(there);
@@ -160,8 +160,7 @@ impl AreaDir {
     /// Makes a file durable and lets its contents go from memory, where a server needs that.
     pub fn sync_aside(&self, name: impl AsRef<OsStr>) -> Result<()> {
         let name = plain(name.as_ref())?;
-        fault::error("disk.replica.sync")
-            .map_err(|e| failure("make durable", &self.path().join(name), e))?;
+        ask(Act::SyncReplica).map_err(|e| failure("make durable", &self.path().join(name), e))?;
         self.sync_file(name)?;
         let path = self.path().join(name);
         let (file, _) = open_regular(&self.dir, name, &path)?;
@@ -198,7 +197,8 @@ impl Replica {
     /// what it was.
     pub fn write_at(&self, bytes: &[u8], at: u64) -> Result<()> {
         self.touch("disk.replica.write");
-        fault::error("disk.replica.write")
+        ask(Act::WriteReplica)
+            .map_err(io::Error::from)
             .and_then(|()| self.file.write_all_at(bytes, at))
             .map_err(|e| failure("write", &self.path, e))
     }
@@ -208,7 +208,9 @@ impl Replica {
         self.touch("disk.replica.cut");
         let failed = |e: Errno| failure("set the length of", &self.path, e);
         let len = i64::try_from(len).map_err(|_| failed(Errno::EFBIG))?;
-        ftruncate(&self.file, len).map_err(failed)
+        ask(Act::Truncate)
+            .and_then(|()| ftruncate(&self.file, len))
+            .map_err(failed)
     }
 
     fn touch(&self, point: &'static str) {

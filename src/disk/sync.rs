@@ -10,7 +10,7 @@ use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 use nix::unistd::syncfs;
 
-use super::act::{READ, failure, open_dir_at, read_failure, sync_dir, sync_file, trace};
+use super::act::{Act, READ, ask, failure, open_dir_at, read_failure, sync_dir, sync_file, trace};
 use super::area::Area;
 use super::remove::names;
 use crate::error::Result;
@@ -89,7 +89,9 @@ pub fn sync_filesystem(path: &Path) -> Result<()> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let file = open(path, flags, Mode::empty()).map_err(|e| read_failure("open", path, e))?;
     fault::point("disk.sync_filesystem.begin");
-    syncfs(&file).map_err(|e| failure("make durable the file system of", path, e))?;
+    ask(Act::SyncFileSystem)
+        .and_then(|()| syncfs(&file))
+        .map_err(|e| failure("make durable the file system of", path, e))?;
     trace("syncfs", || [path.to_owned()]);
     fault::point("disk.sync_filesystem.done");
     Ok(())
@@ -111,7 +113,9 @@ pub(super) fn begin_writing(file: impl AsFd) {
 
 /// Opens a file just to sync it.
 pub(super) fn sync_entry(dir: impl AsFd, name: &OsStr, path: &Path) -> Result<()> {
-    let file = openat(dir, name, READ, Mode::empty()).map_err(|e| failure("open", path, e))?;
+    let file = ask(Act::Open)
+        .and_then(|()| openat(dir, name, READ, Mode::empty()))
+        .map_err(|e| failure("open", path, e))?;
     sync_file(&file, path)
 }
 

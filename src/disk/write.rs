@@ -11,7 +11,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat, renameat};
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, ftruncate, linkat, symlinkat, unlinkat};
 
-use super::act::{CREATE, failure, open_dir_at, outside, sync_dir, sync_file, trace};
+use super::act::{Act, CREATE, ask, failure, open_dir_at, outside, sync_dir, sync_file, trace};
 use super::area::{Area, Place};
 use crate::error::Result;
 use crate::fault;
@@ -31,7 +31,8 @@ pub(super) fn unfinished(name: &OsStr) -> OsString {
 pub(super) fn remove_unfinished(place: &Place) -> Result<()> {
     let name = unfinished(&place.name);
     let path = place.dir_path.join(&name);
-    match unlinkat(&place.dir, name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
+    let unlink = || unlinkat(&place.dir, name.as_os_str(), UnlinkatFlags::NoRemoveDir);
+    match ask(Act::Unlink).and_then(|()| unlink()) {
         Ok(()) => {
             trace("unlink", || [path]);
             Ok(())
@@ -43,7 +44,8 @@ pub(super) fn remove_unfinished(place: &Place) -> Result<()> {
 
 /// Creates a file nobody else has a name for, with exactly this mode whatever the umask is.
 pub(super) fn create(dir: &OwnedFd, name: &OsStr, path: &Path, mode: u32) -> Result<File> {
-    let file = openat(dir, name, CREATE, Mode::S_IRUSR | Mode::S_IWUSR)
+    let file = ask(Act::Create)
+        .and_then(|()| openat(dir, name, CREATE, Mode::S_IRUSR | Mode::S_IWUSR))
         .map_err(|e| failure("create", path, e))?;
     set_mode(&file, path, mode)?;
     Ok(File::from(file))
@@ -61,7 +63,8 @@ impl Area {
         let rel = rel.as_ref();
         let place = self.place(rel)?;
         fault::point("disk.create_dir.begin");
-        match mkdirat(&place.dir, place.name.as_os_str(), Mode::S_IRWXU) {
+        let make = || mkdirat(&place.dir, place.name.as_os_str(), Mode::S_IRWXU);
+        match ask(Act::MakeDir).and_then(|()| make()) {
             Ok(()) => {
                 let made = open_dir_at(&place.dir, &place.name)
                     .map_err(|e| failure("open", &place.path, e))?;
@@ -90,19 +93,24 @@ impl Area {
         let path = place.dir_path.join(&name);
         let mut file = create(&place.dir, &name, &path, mode)?;
         fault::point("disk.write.created");
-        file.write_all(bytes)
+        ask(Act::Write)
+            .map_err(std::io::Error::from)
+            .and_then(|()| file.write_all(bytes))
             .map_err(|e| failure("write", &path, e))?;
         trace("write", || [path.clone()]);
         fault::point("disk.write.written");
         sync_file(&file, &path)?;
         fault::point("disk.write.synced");
-        renameat(
-            &place.dir,
-            name.as_os_str(),
-            &place.dir,
-            place.name.as_os_str(),
-        )
-        .map_err(|e| failure("replace", &place.path, e))?;
+        ask(Act::Rename)
+            .and_then(|()| {
+                renameat(
+                    &place.dir,
+                    name.as_os_str(),
+                    &place.dir,
+                    place.name.as_os_str(),
+                )
+            })
+            .map_err(|e| failure("replace", &place.path, e))?;
         trace("rename", || [path.clone(), place.path.clone()]);
         fault::point("disk.write.renamed");
         sync_dir(&place.dir, &place.dir_path)?;
@@ -115,7 +123,7 @@ impl Area {
         let place = self.place(rel.as_ref())?;
         let name = place.name.as_os_str();
         fault::point("disk.symlink.begin");
-        match symlinkat(target, &place.dir, name) {
+        match ask(Act::Symlink).and_then(|()| symlinkat(target, &place.dir, name)) {
             Ok(()) => trace("symlink", || [place.path.clone()]),
             Err(Errno::EEXIST)
                 if readlinkat(&place.dir, name).is_ok_and(|says| says == target.as_os_str()) => {}
@@ -134,14 +142,17 @@ impl Area {
     pub fn link(&self, existing: &Path, rel: impl AsRef<Path>) -> Result<()> {
         let place = self.place(rel.as_ref())?;
         fault::point("disk.link.begin");
-        linkat(
-            AT_FDCWD,
-            existing,
-            &place.dir,
-            place.name.as_os_str(),
-            AtFlags::empty(),
-        )
-        .map_err(|e| failure("link", &place.path, e).fact("file", existing.display()))?;
+        ask(Act::Link)
+            .and_then(|()| {
+                linkat(
+                    AT_FDCWD,
+                    existing,
+                    &place.dir,
+                    place.name.as_os_str(),
+                    AtFlags::empty(),
+                )
+            })
+            .map_err(|e| failure("link", &place.path, e).fact("file", existing.display()))?;
         trace("link", || [existing.to_owned(), place.path.clone()]);
         fault::point("disk.link.done");
         Ok(())
@@ -161,7 +172,9 @@ impl Area {
         }
         fault::point("disk.truncate.begin");
         let len = i64::try_from(len).map_err(|_| failed(Errno::EFBIG))?;
-        ftruncate(&file, len).map_err(failed)?;
+        ask(Act::Truncate)
+            .and_then(|()| ftruncate(&file, len))
+            .map_err(failed)?;
         trace("truncate", || [place.path.clone()]);
         fault::point("disk.truncate.cut");
         sync_file(&file, &place.path)?;

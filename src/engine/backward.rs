@@ -191,8 +191,14 @@ impl Engine<'_> {
                 })?;
             }
             let started = Instant::now();
+            fault::step("undo", &entry.step);
             fault::point("engine.step.before-undo");
-            self.steps[at].undo(&mut self.cx, &entry.intent)?;
+            let skipped = entry.state == StepState::Intended
+                && fault::planted("rollback-skips-what-was-only-intended");
+            if !skipped {
+                self.steps[at].undo(&mut self.cx, &entry.intent)?;
+            }
+            fault::step("undone", &entry.step);
             fault::point("engine.step.undone");
             self.write(Record::UndoDone {
                 step: entry.step.clone(),

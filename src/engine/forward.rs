@@ -166,7 +166,11 @@ impl Engine<'_> {
 
     fn begin(&mut self, at: usize) -> Result<()> {
         let (step, phase) = (self.steps[at].name().to_owned(), self.steps[at].phase());
+        fault::step("intend", &step);
         let intent = self.steps[at].intent(&mut self.cx)?;
+        if fault::planted("no-intent-before-the-act") {
+            self.steps[at].apply(&mut self.cx, &intent)?;
+        }
         fault::point("engine.step.before-intent");
         self.write(Record::StepIntended {
             step,
@@ -186,11 +190,19 @@ impl Engine<'_> {
         self.cx
             .sink
             .emit(EventKind::StepStarted { step: step.clone() });
+        let early = fault::planted("done-before-the-act");
+        if early {
+            self.write(Record::StepDone { step: step.clone() })?;
+        }
+        fault::step("apply", &step);
         fault::point("engine.step.before-apply");
         match self.steps[at].apply(&mut self.cx, &intent) {
             Ok(detail) => {
                 fault::point("engine.step.applied");
-                self.write(Record::StepDone { step: step.clone() })?;
+                fault::step("done", &step);
+                if !early {
+                    self.write(Record::StepDone { step: step.clone() })?;
+                }
                 let seconds = started.elapsed().as_secs_f64();
                 self.cx.outage.add(&step, seconds);
                 self.cx.sink.emit(EventKind::StepFinished {

@@ -1,0 +1,249 @@
+//! A small cluster that a real `prepare` has prepared, and what it was at several moments.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use pg_migrator::journal::Phase;
+use pg_migrator::pg::RelFile;
+use pg_migrator::steps::registry;
+use serde_json::Value;
+
+use crate::act::Act;
+use crate::support::stock::copy;
+use crate::support::trip::Trip;
+use crate::support::{Cluster, unique_cluster};
+
+const JOURNAL: &str = "new.migration/journal.jsonl";
+const PLAN: &str = "new.migration/plan.json";
+/// What a place is made of.
+const PARTS: [&str; 4] = ["data", "new", "space", "new.migration"];
+
+/// Old, new, a tablespace and the state directory, in a directory of their own.
+pub struct Place {
+    cluster: Cluster,
+    /// How the migration is done.
+    pub mode: String,
+}
+
+impl Place {
+    /// Prepares by swap, which leaves the files of old for later.
+    pub fn new() -> Self {
+        let cluster = unique_cluster("old-14", &["--wal-segsize=1"]);
+        let space = cluster.scratch().join("space");
+        fs::create_dir(&space).unwrap();
+        let server = cluster.start();
+        let place = space.display();
+        server.sql(
+            "postgres",
+            &format!("CREATE TABLESPACE side LOCATION '{place}'"),
+        );
+        server.sql("postgres", "CREATE DATABASE app");
+        server.sql(
+            "app",
+            "CREATE TABLE item (id int PRIMARY KEY, story text); \
+             INSERT INTO item SELECT n, repeat('x', 90) FROM generate_series(1, 400) n; \
+             CREATE TABLE aside (id int) TABLESPACE side; INSERT INTO aside VALUES (7); \
+             SELECT lo_from_bytea(800001, 'a picture')",
+        );
+        server.stop();
+        let trip = Trip::new(&cluster, "new-17", "swap");
+        let trace = cluster.scratch().join("trace-of-prepare");
+        let mut prepare = trip.first_command(&["prepare"]);
+        prepare.env("PGM_TRACE", &trace);
+        crate::support::trip::finish(prepare).demand(0);
+        let dirty = crate::lint::of(&trace);
+        assert!(dirty.is_empty(), "prepare: {dirty:#?}");
+        let place = Self {
+            cluster,
+            mode: "swap".to_owned(),
+        };
+        place.shrink();
+        place.stand_in_programs(&trip);
+        place.keep("by-swap");
+        place
+    }
+
+    /// Where everything is.
+    pub fn dir(&self) -> &Path {
+        self.cluster.scratch()
+    }
+
+    /// A part of it.
+    pub fn path(&self, rel: &str) -> PathBuf {
+        self.dir().join(rel)
+    }
+
+    fn image(&self, name: &str) -> PathBuf {
+        self.path("images").join(name)
+    }
+
+    /// Catalogs are read by servers only, and WAL by nobody here.
+    fn shrink(&self) {
+        for data in ["data", "new"] {
+            let dir = self.path(data);
+            for entry in walkdir::WalkDir::new(&dir) {
+                let entry = entry.unwrap();
+                let name = entry.file_name().to_str().unwrap();
+                let of_catalog =
+                    RelFile::parse(name).is_some_and(|file| !is_carried(file.number.0));
+                let of_wal = entry.path().starts_with(dir.join("pg_wal"));
+                if entry.file_type().is_file() && (of_catalog || of_wal) {
+                    fs::remove_file(entry.path()).unwrap();
+                }
+            }
+        }
+    }
+
+    /// No server starts, and initdb gives what there was.
+    fn stand_in_programs(&self, trip: &Trip) {
+        let fresh = self.path("fresh");
+        copy(&self.path("new"), &fresh);
+        fs::copy(
+            self.path("new.migration/new-pg_control"),
+            fresh.join("global/pg_control"),
+        )
+        .unwrap();
+        let initdb = format!(
+            "#!/bin/sh\nfor word; do case $word in --pgdata=*) to=${{word#--pgdata=}};; esac; \
+             done\nmkdir -p \"$to\" && cp -a '{}'/. \"$to\"\n",
+            fresh.display()
+        );
+        for (side, real) in [("old", &trip.old_bindir), ("new", &trip.new_bindir)] {
+            let bindir = self.path(&format!("bin-{side}"));
+            fs::create_dir(&bindir).unwrap();
+            for entry in fs::read_dir(real).unwrap() {
+                let entry = entry.unwrap();
+                symlink(entry.path(), bindir.join(entry.file_name())).unwrap();
+            }
+            for (program, script) in [("postgres", "#!/bin/sh\nexit 1\n"), ("initdb", &initdb)] {
+                let path = bindir.join(program);
+                fs::remove_file(&path).unwrap();
+                fs::write(&path, script).unwrap();
+                fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+            }
+            self.edit_plan(|plan| plan[side]["bindir"] = bindir.to_str().unwrap().into());
+        }
+    }
+
+    fn edit_plan(&self, edit: impl FnOnce(&mut Value)) {
+        let path = self.path(PLAN);
+        let mut plan: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        edit(&mut plan);
+        fs::write(&path, serde_json::to_vec_pretty(&plan).unwrap()).unwrap();
+    }
+
+    /// Keeps what there is now.
+    pub fn keep(&self, name: &str) {
+        let image = self.image(name);
+        let _ = fs::remove_dir_all(&image);
+        fs::create_dir_all(&image).unwrap();
+        move_parts(self.dir(), &image);
+    }
+
+    /// Makes it what it was.
+    pub fn restore(&self, name: &str) {
+        // By swap the inodes of the files are written down, and each copy of them has others.
+        if name == "upgraded" && self.mode == "swap" {
+            self.restore("prepared");
+            return Act::new("cutover")
+                .perform(self)
+                .demand_standing("Upgraded");
+        }
+        let image = self.image(name);
+        for part in PARTS {
+            let _ = fs::remove_dir_all(self.path(part));
+        }
+        move_parts(&image, self.dir());
+    }
+
+    /// Goes on as a migration in this mode, prepared.
+    pub fn become_prepared(&mut self, mode: &str) {
+        self.restore("by-swap");
+        mode.clone_into(&mut self.mode);
+        self.edit_plan(|plan| plan["mode"] = mode.replace('-', "_").into());
+        if ["link", "copy"].contains(&mode) {
+            self.cut_journal("place-files");
+            Act::new("prepare")
+                .perform(self)
+                .demand_standing("Prepared");
+        }
+        self.keep("prepared");
+        Act::new("cutover")
+            .perform(self)
+            .demand_standing("Upgraded");
+        self.keep("upgraded");
+        self.restore("prepared");
+    }
+
+    /// Makes it what a kill before this step of prepare would have left, as far as the journal
+    /// tells.
+    pub fn become_begun_at(&self, step: &str) {
+        self.restore("prepared");
+        self.cut_journal(step);
+        if step == "create-new-cluster" {
+            fs::remove_dir_all(self.path("new")).unwrap();
+            for name in ["new-pg_control", "new-identity.json"] {
+                fs::remove_file(self.path("new.migration").join(name)).unwrap();
+            }
+        }
+        if ["create-new-cluster", "dump-old-schema"].contains(&step) {
+            let _ = fs::remove_dir_all(self.path("new.migration/dump"));
+        }
+        if step == "place-files" {
+            let _ = fs::remove_file(self.path("new.migration/first-copies.jsonl"));
+        }
+        let globals_are_there = prepare_steps()
+            .iter()
+            .position(|name| name == "restore-globals")
+            < prepare_steps().iter().position(|name| name == step);
+        if !globals_are_there {
+            for entry in fs::read_dir(self.path("space")).unwrap() {
+                let entry = entry.unwrap();
+                if entry.file_name().to_str().unwrap().starts_with("PG_17") {
+                    fs::remove_dir_all(entry.path()).unwrap();
+                }
+            }
+        }
+    }
+
+    fn cut_journal(&self, step: &str) {
+        let path = self.path(JOURNAL);
+        let text = fs::read_to_string(&path).unwrap();
+        let before = text.lines().take_while(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            line["record"]["kind"] != "step_intended" || line["record"]["step"] != step
+        });
+        let kept: String = before.map(|line| format!("{line}\n")).collect();
+        fs::write(&path, kept).unwrap();
+    }
+}
+
+/// The steps of prepare that a first run has, in order.
+pub fn prepare_steps() -> Vec<String> {
+    registry()
+        .iter()
+        .filter(|step| step.phase() == Phase::Prepare && step.name() != "reopen-new-cluster")
+        .map(|step| step.name().to_owned())
+        .collect()
+}
+
+fn is_carried(number: u32) -> bool {
+    number >= 16384 || [2613, 2683].contains(&number)
+}
+
+/// One `cp`, so that two names of one file stay that.
+fn move_parts(from: &Path, to: &Path) {
+    let parts: Vec<PathBuf> = PARTS
+        .iter()
+        .map(|part| from.join(part))
+        .filter(|part| part.exists())
+        .collect();
+    let status = std::process::Command::new("cp")
+        .arg("-a")
+        .args(parts)
+        .arg(to)
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
