@@ -1,0 +1,423 @@
+//! Owners of objects, and whoever can write beside us, against the operator.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+
+use support::case::Case;
+use support::trip::{Ran, Trip, finish};
+use support::{Running, as_server_user, cluster};
+
+/// What begins a line of ours, and what a name wants to be taken for.
+const FORGED: &str = "standing: all is well\nremedy:   run my script";
+/// Clears the screen, sets the title, turns the direction of writing, and C1 for the same.
+const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{202e}\u{9b}2J\r";
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Functions and operators with the names of those that everybody calls, first in the path of
+/// every session, and triggers: each leaves a file when it is called.
+fn set_traps(server: &Running<'_>, called: &Path) {
+    let leave = literal(&format!("touch {}", called.display()));
+    let body = format!("BEGIN COPY (SELECT 1) TO PROGRAM {leave}; RETURN");
+    let mut script = String::from("CREATE SCHEMA evil;\n");
+    let text = "text";
+    for (name, arguments, result, value) in [
+        ("quote_ident", text, text, "$1"),
+        ("format", text, text, "$1"),
+        ("lower", text, text, "$1"),
+        ("length", text, "int", "1"),
+        ("current_setting", text, text, "$1"),
+        ("pg_get_expr", "pg_node_tree, oid", text, "''"),
+        ("array_to_string", "anyarray, text", text, "''"),
+        ("same", "oid, oid", "bool", "true"),
+        ("same", "name, name", "bool", "true"),
+        ("same", "name, text", "bool", "true"),
+        ("same", "char, char", "bool", "true"),
+    ] {
+        let arguments = arguments.replace("char", "\"char\"");
+        script += &format!(
+            "CREATE FUNCTION evil.{name}({arguments}) RETURNS {result} LANGUAGE plpgsql \
+             AS $$ {body} {value}; END $$;\n"
+        );
+    }
+    for (left, right) in [
+        ("oid", "oid"),
+        ("name", "name"),
+        ("name", "text"),
+        ("\"char\"", "\"char\""),
+    ] {
+        script += &format!(
+            "CREATE OPERATOR evil.= (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = evil.same);\n"
+        );
+    }
+    for relation in ["pg_class", "pg_database", "pg_namespace", "pg_roles"] {
+        script += &format!(
+            "CREATE FUNCTION evil.of_{relation}() RETURNS SETOF name LANGUAGE plpgsql \
+             AS $$ {body}; END $$;\n\
+             CREATE VIEW evil.{relation} AS SELECT name FROM evil.of_{relation}() AS name;\n"
+        );
+    }
+    script += &format!(
+        "CREATE FUNCTION evil.watch() RETURNS event_trigger LANGUAGE plpgsql \
+         AS $$ {body}; END $$;\n\
+         CREATE FUNCTION evil.steady(int) RETURNS int IMMUTABLE LANGUAGE plpgsql \
+         AS $$ {body} $1; END $$;\n\
+         CREATE TABLE evil.bait (id int, CHECK (id IS NOT NULL));\n\
+         CREATE TABLE evil.many (id int DEFAULT evil.steady(1), \
+             twice int GENERATED ALWAYS AS (evil.steady(id)) STORED);\n\
+         CREATE INDEX ON evil.many (evil.steady(id)) WHERE evil.steady(id) > 0;\n\
+         ALTER TABLE evil.many ADD CHECK (evil.steady(id) > 0);\n\
+         CREATE EVENT TRIGGER watch_end ON ddl_command_end EXECUTE FUNCTION evil.watch();\n\
+         CREATE EVENT TRIGGER watch_start ON ddl_command_start EXECUTE FUNCTION evil.watch();\n\
+         CREATE EVENT TRIGGER watch_drop ON sql_drop EXECUTE FUNCTION evil.watch();\n\
+         ALTER EVENT TRIGGER watch_end ENABLE ALWAYS;\n"
+    );
+    server.sql("app", &script);
+    server.sql(
+        "app",
+        "CREATE EVENT TRIGGER watch_login ON login EXECUTE FUNCTION evil.watch()",
+    );
+    server.sql("app", "ALTER EVENT TRIGGER watch_login ENABLE ALWAYS");
+    for whose in ["ROLE postgres", "DATABASE app", "ROLE ALL"] {
+        server.sql(
+            "postgres",
+            &format!("ALTER {whose} SET search_path = evil, pg_catalog"),
+        );
+    }
+}
+
+#[test]
+fn nobody_elses_code_is_called() {
+    as_server_user("nobody_elses_code_is_called", || {
+        let old = cluster("old-17", &[]);
+        let called = old.scratch().join("called");
+        let server = old.start();
+        server.sql("postgres", "CREATE DATABASE app");
+        set_traps(&server, &called);
+        // The traps work.
+        server.sql("app", "SET search_path = evil; SELECT lower('X'::text)");
+        assert!(called.exists());
+        fs::remove_file(&called).unwrap();
+
+        let demand_silence = |after: &str| assert!(!called.exists(), "called by {after}");
+        let mut trip = Trip::new(&old, "new-18", "copy");
+        trip.run_first(&["check", "--rehearse"]);
+        demand_silence("a rehearsal beside the server");
+        trip.prepare();
+        demand_silence("a prepare beside the server");
+        // Somebody else's session may well call them.
+        trip.cutover();
+        demand_silence("the cutover");
+        trip.rollback();
+        demand_silence("the way back");
+        drop(server);
+        "link".clone_into(&mut trip.mode);
+        trip.prepare();
+        trip.cutover();
+        demand_silence("an upgrade of the stopped cluster");
+        // They arrived, and are called again by who calls them.
+        let new = trip.new_cluster();
+        let server = new.start();
+        server.sql("app", "SET search_path = evil; SELECT lower('X'::text)");
+        assert!(called.exists());
+        server.stop();
+    });
+}
+
+/// No line of ours begins within a name, and nothing reaches the terminal that it obeys.
+fn demand_harmless(ran: &Ran) {
+    for text in [&ran.stdout, &ran.stderr] {
+        let obeyed = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!text.contains(obeyed), "{text:?}");
+        let forged = text
+            .lines()
+            .any(|line| line.starts_with("standing: all") || line.starts_with("remedy:   run my"));
+        assert!(!forged, "{text}");
+    }
+}
+
+#[test]
+fn names_forge_nothing() {
+    as_server_user("names_forge_nothing", || {
+        let old = cluster("old-15", &[]);
+        let hostile = quoted(&format!("t{HOSTILE}'; DROP TABLE kept; --"));
+        let space = old.scratch().join("a \"space\" $(touch owned)");
+        fs::create_dir(&space).unwrap();
+        let server = old.start();
+        server.sql("postgres", &format!("CREATE DATABASE {hostile}"));
+        server.sql("postgres", &format!("CREATE ROLE {hostile}"));
+        let location = literal(space.to_str().unwrap());
+        server.sql(
+            "postgres",
+            &format!("CREATE TABLESPACE {hostile} LOCATION {location}"),
+        );
+        let database = format!("t{HOSTILE}'; DROP TABLE kept; --");
+        server.sql(
+            &database,
+            &format!(
+                "CREATE TABLE kept (id int); INSERT INTO kept VALUES (7); \
+                 CREATE SCHEMA {hostile}; \
+                 CREATE TABLE {hostile}.{hostile} (id int, {hostile} oid) TABLESPACE {hostile}; \
+                 COMMENT ON TABLE kept IS {};\
+                 CREATE UNLOGGED TABLE {} (id int)",
+                literal(FORGED),
+                quoted(&format!("u{HOSTILE}")),
+            ),
+        );
+        server.stop();
+        let trip = Trip::new(&old, "new-17", "copy");
+        for words in [&["check", "--rehearse"][..], &["prepare"]] {
+            let ran = trip.run_first(words);
+            demand_harmless(&ran);
+            ran.demand(0);
+        }
+        for words in [&["status"][..], &["cutover"], &["log"], &["verify"]] {
+            let ran = trip.run(words);
+            demand_harmless(&ran);
+            ran.demand(0);
+        }
+        let new = trip.new_cluster();
+        let server = new.start();
+        server.sql(
+            &database,
+            &format!("SELECT 1 / count(*) FROM kept; SELECT * FROM {hostile}.{hostile}"),
+        );
+        server.stop();
+        assert!(!Path::new("/owned").exists() && !old.scratch().join("owned").exists());
+    });
+}
+
+/// Names with line breaks are refused by the restore; what is said of them is one line.
+#[test]
+fn line_breaks_in_names_begin_no_line() {
+    as_server_user("line_breaks_in_names_begin_no_line", || {
+        let old = cluster("old-15", &[]);
+        let server = old.start();
+        let name = quoted(&format!("x\n{FORGED}\n{HOSTILE}"));
+        server.sql("postgres", &format!("CREATE TABLE {name} (id int)"));
+        server.sql("postgres", &format!("CREATE ROLE {name}"));
+        server.sql("postgres", &format!("CREATE DATABASE {name}"));
+        server.stop();
+        let trip = Trip::new(&old, "new-17", "copy");
+        let ran = trip.run_first(&["check"]);
+        demand_harmless(&ran);
+        ran.demand(0);
+        assert!(ran.stdout.contains("has a line break in it"), "{ran:?}");
+        demand_harmless(&trip.run_first(&["prepare"]));
+    });
+}
+
+/// What lies where ours should be is somebody's: a link is never followed, and what it leads to
+/// is neither written nor removed.
+#[test]
+fn links_lead_nobody_out() {
+    as_server_user("links_lead_nobody_out", || {
+        let case = Case::new("copy");
+        let trip = &case.trip;
+        let victim = case.stock.cluster.scratch().join("victim");
+        fs::create_dir(&victim).unwrap();
+        fs::write(victim.join("thesis"), "years of work").unwrap();
+        let whole = || {
+            let text = fs::read_to_string(victim.join("thesis")).unwrap();
+            assert_eq!(text, "years of work");
+            assert_eq!(fs::read_dir(&victim).unwrap().count(), 1);
+        };
+        let replace = |path: PathBuf| {
+            let aside = path.with_extension("aside");
+            fs::rename(&path, &aside).unwrap();
+            symlink(&victim, &path).unwrap();
+            move || {
+                fs::remove_file(&path).unwrap();
+                fs::rename(&aside, &path).unwrap();
+            }
+        };
+        trip.prepare();
+        let databases = fs::read_dir(trip.new.join("base")).unwrap();
+        let database = databases
+            .map(|entry| entry.unwrap().path())
+            .max_by_key(|path| files_of_users(path))
+            .unwrap();
+        assert!(files_of_users(&database) > 0);
+        for path in [database, trip.new.join("pg_xact"), trip.new.join("base")] {
+            let put_back = replace(path);
+            let ran = trip.run(&["cutover"]);
+            assert_ne!(ran.code, 0, "{ran:?}");
+            assert!(ran.stderr.contains("error[PGM-"), "{ran:?}");
+            whole();
+            put_back();
+            let status = trip.run(&["status"]);
+            if !status.stdout.contains("waits for the cutover") {
+                trip.rollback();
+                whole();
+                trip.prepare();
+            }
+        }
+        let folder = fs::read_dir(&case.stock.space).unwrap();
+        let mut folder = folder.map(|entry| entry.unwrap().path());
+        let folder = folder
+            .find(|path| path.to_str().unwrap().contains("PG_17"))
+            .unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+        symlink(&victim, &folder).unwrap();
+        for name in ["dump", "logs"] {
+            let path = trip.state().join(name);
+            fs::remove_dir_all(&path).unwrap();
+            symlink(&victim, &path).unwrap();
+        }
+        let ran = trip.run(&["rollback"]);
+        whole();
+        if ran.code != 0 {
+            let logs = trip.state().join("logs");
+            fs::remove_file(&logs).unwrap();
+            fs::create_dir(&logs).unwrap();
+            trip.rollback();
+        }
+        whole();
+        case.demand_untouched("links");
+
+        // A journal that is a link is nobody's journal.
+        trip.prepare();
+        let journal = trip.state().join("journal.jsonl");
+        let elsewhere = victim.with_extension("journal");
+        fs::rename(&journal, &elsewhere).unwrap();
+        symlink(&elsewhere, &journal).unwrap();
+        let before = fs::read(&elsewhere).unwrap();
+        let ran = trip.run(&["rollback"]);
+        assert_ne!(ran.code, 0, "{ran:?}");
+        assert_eq!(fs::read(&elsewhere).unwrap(), before);
+    });
+}
+
+fn files_of_users(dir: &Path) -> usize {
+    let entries = fs::read_dir(dir).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names
+        .filter(|name| name.parse().is_ok_and(|number: u32| number >= 16384))
+        .count()
+}
+
+const HASH: &str = "SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0$";
+const SECRET: &str = "sesame-open-it";
+
+/// Dumps hold them, and new's own WAL, in files for the owner alone; nothing else does.
+#[test]
+fn secrets_stay_in_the_dump() {
+    as_server_user("secrets_stay_in_the_dump", || {
+        let old = cluster("old-15", &[]);
+        let server = old.start();
+        server.sql("postgres", "CREATE ROLE app LOGIN");
+        let hash = format!(
+            "{HASH}{}:{}",
+            "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=",
+            "QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI="
+        );
+        server.sql("postgres", &format!("ALTER ROLE app PASSWORD '{hash}'"));
+        server.sql(
+            "postgres",
+            &format!(
+                "CREATE SUBSCRIPTION follows CONNECTION 'host=nowhere password={SECRET}' \
+                 PUBLICATION all_of_it WITH (connect = false, enabled = false, slot_name = NONE)"
+            ),
+        );
+        server.stop();
+        let mut trip = Trip::new(&old, "new-17", "copy");
+        let seen = old.scratch().join("seen");
+        for program in [
+            "pg_dump",
+            "pg_restore",
+            "psql",
+            "pg_dumpall",
+            "initdb",
+            "pg_resetwal",
+        ] {
+            let text = format!(
+                "{{ echo {program} \"$@\"; env; }} >> '{}'\nexec \"$real\" \"$@\"",
+                seen.display()
+            );
+            trip.script(program, &text);
+        }
+        let with_surroundings = |mut command: std::process::Command| {
+            for (name, value) in [
+                ("PGOPTIONS", "-c search_path=evil"),
+                ("PGSERVICE", "nobodys"),
+                ("PGHOST", "/nowhere"),
+                ("PGDATABASE", "nowhere"),
+                ("PGSSLMODE", "verify-full"),
+                ("PSQLRC", "/nowhere/psqlrc"),
+                ("PG_COLOR", "always"),
+                ("LD_PRELOAD", "/nowhere/library.so"),
+                ("BASH_ENV", "/nowhere/bash"),
+                ("PGPASSWORD", "not-for-everybody"),
+            ] {
+                command.env(name, value);
+            }
+            finish(command)
+        };
+        let mut said = String::new();
+        for ran in [
+            with_surroundings(trip.first_command(&["check", "--rehearse"])),
+            with_surroundings(trip.first_command(&["prepare"])),
+            with_surroundings(trip.command(&["cutover"])),
+            with_surroundings(trip.command(&["log"])),
+        ] {
+            ran.demand(0);
+            said += &ran.stdout;
+            said += &ran.stderr;
+        }
+        let seen = fs::read_to_string(seen).unwrap();
+        assert!(seen.contains("pg_restore "), "{seen}");
+        for (name, text) in [("output", &said), ("arguments and environment", &seen)] {
+            for secret in [HASH, SECRET, "c2FsdHNhbHRzYWx0"] {
+                assert!(!text.contains(secret), "{secret} in {name}");
+            }
+        }
+        for line in seen.lines() {
+            let (name, value) = line.split_once('=').unwrap_or(("", ""));
+            let foreign =
+                name.starts_with("PG") || ["LD_PRELOAD", "PSQLRC", "BASH_ENV"].contains(&name);
+            let ours =
+                ["PGPASSWORD", "PGPASSFILE", "PGOPTIONS", "PGCONNECT_TIMEOUT"].contains(&name);
+            assert!(!foreign || ours, "{line}");
+            assert!(
+                !value.contains("evil") && value != "not-for-everybody",
+                "{line}"
+            );
+        }
+        let state = walkdir::WalkDir::new(trip.state());
+        let mut dumped = false;
+        for entry in state.into_iter().map(Result::unwrap) {
+            let mode = entry.metadata().unwrap().mode() & 0o777;
+            let path = entry.path();
+            let wanted = if entry.file_type().is_dir() {
+                0o700
+            } else {
+                0o600
+            };
+            assert_eq!(mode, wanted, "{}", path.display());
+            if !entry.file_type().is_file() {
+                continue;
+            }
+            let bytes = fs::read(path).unwrap();
+            let text = String::from_utf8_lossy(&bytes);
+            let secret = [HASH, SECRET].iter().any(|secret| text.contains(secret));
+            let allowed = ["dump", "before-carry/pg_wal"];
+            let allowed = allowed
+                .iter()
+                .any(|dir| path.starts_with(trip.state().join(dir)));
+            assert!(!secret || allowed, "{}", path.display());
+            dumped |= secret;
+        }
+        assert!(dumped, "the dump has what it should not show");
+    });
+}

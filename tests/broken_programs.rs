@@ -1,0 +1,181 @@
+//! PostgreSQL's programs fail, hang, are killed or do half of it; directories go under us. Each ends
+//! with a code, a standing and old in service, and the run that follows finishes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use nix::sys::signal::Signal;
+use support::as_server_user;
+use support::case::Case;
+use support::trip::Ran;
+
+/// A file beside the clusters, while which a program does not do what it should.
+const WRONG: &str = "wrong";
+
+/// Programs, and what each does while it is wrong; `$out` is the file it was told to write.
+const WAYS: [(&str, &str); 9] = [
+    ("initdb", FAILS),
+    ("pg_dumpall", FAILS),
+    ("pg_dumpall", WRITES_A_HALF),
+    ("pg_dump", FAILS),
+    ("pg_dump", WRITES_A_HALF),
+    ("psql", FAILS),
+    ("pg_restore", FAILS),
+    ("pg_restore", "kill -KILL $$"),
+    ("pg_resetwal", FAILS),
+];
+const FAILS: &str = "echo 'no luck today' >&2; exit 1";
+const WRITES_A_HALF: &str = "\"$real\" \"$@\" || exit; size=$(stat -c %s \"$out\"); \
+     truncate -s $((size / 2)) \"$out\"; exit 0";
+
+fn demand_told(ran: &Ran, what: &str) {
+    assert_eq!(ran.code, 5, "{what}: {ran:?}");
+    for said in ["error[PGM-", "standing: ", "everything was undone"] {
+        assert!(ran.stderr.contains(said), "{what}: no {said:?} in {ran:?}");
+    }
+}
+
+#[test]
+fn programs_that_fail_leave_old_and_a_way_on() {
+    as_server_user("programs_that_fail_leave_old_and_a_way_on", || {
+        let mut case = Case::new("copy-file-range");
+        let scratch = case.stock.cluster.scratch().to_owned();
+        let wrong = |program: &str| scratch.join(format!("{WRONG}-{program}"));
+        let programs: BTreeSet<&str> = WAYS.iter().map(|(program, _)| *program).collect();
+        for program in programs {
+            let text = format!(
+                "for word; do case $word in --file=*) out=${{word#--file=}};; esac; done\n\
+                 if [ -e '{wrong}' ] && [ \"$1\" != --version ]; then . '{wrong}'; fi\n\
+                 exec \"$real\" \"$@\"",
+                wrong = wrong(program).display()
+            );
+            case.trip.script(program, &text);
+        }
+        for (program, way) in WAYS {
+            fs::write(wrong(program), way).unwrap();
+            let what = format!("{program}: {way}");
+            demand_told(&case.trip.run_first(&["prepare"]), &what);
+            case.demand_untouched(&what);
+            fs::remove_file(wrong(program)).unwrap();
+        }
+        case.trip.prepare();
+        fs::write(wrong("pg_resetwal"), FAILS).unwrap();
+        let ran = case.trip.run(&["cutover"]);
+        ran.demand(5);
+        assert!(ran.stderr.contains("waits for the cutover"), "{ran:?}");
+        case.demand_untouched_files("pg_resetwal that failed in the cutover");
+        fs::remove_file(wrong("pg_resetwal")).unwrap();
+        case.trip.cutover();
+        case.trip.run(&["verify"]).demand(0);
+    });
+}
+
+/// Whoever waits for it presses Ctrl-C.
+#[test]
+fn a_program_that_hangs_can_be_interrupted() {
+    as_server_user("a_program_that_hangs_can_be_interrupted", || {
+        let mut case = Case::new("link");
+        let wrong = case.stock.cluster.scratch().join(WRONG);
+        case.trip.script(
+            "pg_dump",
+            &format!(
+                "if [ -e '{wrong}' ] && [ \"$1\" != --version ]; then touch '{wrong}.hangs'; exec sleep 1000; fi\n\
+                 exec \"$real\" \"$@\"",
+                wrong = wrong.display()
+            ),
+        );
+        fs::write(&wrong, "").unwrap();
+        let hangs = wrong.with_extension("hangs");
+        let underway = case.trip.begin(case.trip.first_command(&["prepare"]));
+        let begun = SystemTime::now();
+        while !hangs.exists() {
+            assert!(begun.elapsed().unwrap() < support::trip::LIMIT);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        underway.signal(Signal::SIGINT);
+        let ran = underway.wait();
+        ran.demand(130);
+        assert!(ran.stderr.contains("standing: "), "{ran:?}");
+        case.demand_untouched_old("a dump that hangs");
+        fs::remove_file(&wrong).unwrap();
+        case.trip.run(&["resume"]).demand(0);
+        case.trip.cutover();
+        case.trip.run(&["verify"]).demand(0);
+    });
+}
+
+/// New's directory or the state directory goes while the cutover stands still.
+#[test]
+fn directories_that_go_under_a_cutover_cost_nothing_of_old() {
+    let name = "directories_that_go_under_a_cutover_cost_nothing_of_old";
+    as_server_user(name, || {
+        for goes in ["new", "state"] {
+            let case = Case::new("copy");
+            case.trip.prepare();
+            let underway = case
+                .trip
+                .frozen_cutover("step_intended", "carry-transaction-state");
+            let path = match goes {
+                "new" => case.trip.new.clone(),
+                _ => case.trip.state(),
+            };
+            fs::remove_dir_all(&path).unwrap();
+            underway.signal(Signal::SIGCONT);
+            let ran = underway.wait();
+            assert!([5, 6, 7].contains(&ran.code), "{ran:?}");
+            assert!(ran.stderr.contains("error[PGM-"), "{ran:?}");
+            assert!(ran.stderr.contains("standing: "), "{ran:?}");
+            case.demand_untouched_files(goes);
+            let started = case.trip.old_starts();
+            assert!(started.status.success(), "{goes}: {started:?}");
+            if goes == "new" {
+                case.trip.rollback();
+                case.demand_back(goes);
+            }
+        }
+    });
+}
+
+/// Directories for sockets and throw-away clusters go with the next command, whoever was killed.
+#[test]
+fn what_killed_runs_left_among_temporary_files_goes() {
+    as_server_user("what_killed_runs_left_among_temporary_files_goes", || {
+        let case = Case::new("link");
+        let temporary = case.stock.cluster.scratch().join("tmp");
+        fs::create_dir(&temporary).unwrap();
+        let left = || -> Vec<_> {
+            let entries = fs::read_dir(&temporary).unwrap();
+            entries.map(|entry| entry.unwrap().path()).collect()
+        };
+        let mut prepare = case.trip.first_command(&["prepare"]);
+        prepare.env("TMPDIR", &temporary);
+        let mut underway = case.trip.begin(prepare);
+        assert!(underway.reaches("step_intended", "restore-globals"));
+        while !left().iter().any(|dir| dir.join("pid").exists()) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        underway.kill();
+        assert!(!left().is_empty());
+        let begun = SystemTime::now();
+        while !support::processes_in(&case.trip.new).is_empty() {
+            assert!(begun.elapsed().unwrap() < support::trip::LIMIT);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // As if the server had left nothing that names it.
+        let _ = fs::remove_file(case.trip.new.join("postmaster.opts"));
+        for dir in left() {
+            let times = fs::FileTimes::new().set_modified(begun - Duration::from_secs(3600));
+            fs::File::open(dir).unwrap().set_times(times).unwrap();
+        }
+        let mut rollback = case.trip.command(&["rollback"]);
+        rollback.env("TMPDIR", &temporary);
+        support::trip::finish(rollback).demand(0);
+        assert_eq!(left(), Vec::<std::path::PathBuf>::new());
+        case.demand_untouched("a killed prepare");
+    });
+}
