@@ -20,7 +20,7 @@ use support::trip::{Ran, finish};
 use support::{as_server_user, say};
 
 /// Of how many points one is tried, unless the environment says otherwise.
-const EVERY: u64 = 67;
+const EVERY: u64 = 101;
 
 /// What SIGKILL leaves as a status.
 const KILLED: i32 = -9;
