@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{
-    BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, FsType, NFS_SUPER_MAGIC,
-    OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs,
+    BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, FsType, NFS_SUPER_MAGIC, TMPFS_MAGIC,
+    XFS_SUPER_MAGIC, fstatfs,
 };
 
 use super::dir::{AreaDir, OldDir};
@@ -62,12 +62,7 @@ const LISTING: [FsType; 5] = [
 ];
 
 /// Others on which a file has the number it has until it is removed.
-const KEEPING: [FsType; 4] = [
-    F2FS_SUPER_MAGIC,
-    BCACHEFS_SUPER_MAGIC,
-    NFS_SUPER_MAGIC,
-    OVERLAYFS_SUPER_MAGIC,
-];
+const KEEPING: [FsType; 3] = [F2FS_SUPER_MAGIC, BCACHEFS_SUPER_MAGIC, NFS_SUPER_MAGIC];
 
 fn keeps_inode_numbers(dir: &OwnedFd) -> bool {
     fstatfs(dir).is_ok_and(|found| LISTING.contains(&found.filesystem_type()))
@@ -76,7 +71,7 @@ fn keeps_inode_numbers(dir: &OwnedFd) -> bool {
 /// Whether a file is known by its number on this file system for good, also after a rename and
 /// after the next mount.
 ///
-/// Some give numbers out as files are looked at (FUSE, CIFS, FAT).
+/// Some give numbers out as files are looked at (FUSE, CIFS, FAT), or those of a layer (overlayfs).
 pub(super) fn keeps_file_numbers(dir: &File) -> bool {
     fstatfs(dir).is_ok_and(|found| {
         let kind = found.filesystem_type();

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, open, openat};
+use nix::fcntl::{AtFlags, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
-use nix::unistd::syncfs;
 
-use super::act::{Act, READ, ask, failure, open_dir_at, read_failure, sync_dir, sync_file, trace};
+use super::act::{READ, failure, open_dir_at, read_failure, sync_dir, sync_file};
 use super::area::Area;
 use super::remove::names;
 use crate::error::Result;
@@ -55,46 +54,6 @@ impl Area {
         fault::point("disk.sync_tree.done");
         Ok(())
     }
-}
-
-/// Whether [`sync_filesystem`] fails where something could not be written: Linux tells since 5.8.
-pub fn filesystem_sync_tells() -> bool {
-    nix::sys::utsname::uname().is_ok_and(|kernel| tells(kernel.sysname(), kernel.release()))
-}
-
-fn tells(system: &OsStr, release: &OsStr) -> bool {
-    let release = release.to_string_lossy();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    let mut number = || numbers.next().and_then(|part| part.parse::<u32>().ok());
-    let version = (number(), number());
-    system == "Linux" && version >= (Some(5), Some(8)) && version.1.is_some()
-}
-
-/// What has been written to files and has not reached a disk, of the whole machine, where the
-/// kernel says so.
-pub fn unwritten() -> Option<u64> {
-    unwritten_of(&std::fs::read_to_string("/proc/meminfo").ok()?)
-}
-
-fn unwritten_of(meminfo: &str) -> Option<u64> {
-    let kilobytes = |name: &str| -> Option<u64> {
-        let value = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
-        value.trim().strip_suffix("kB")?.trim().parse().ok()
-    };
-    Some((kilobytes("Dirty:")? + kilobytes("Writeback:")?) * 1024)
-}
-
-/// Makes durable everything on the file system that holds `path`, whoever wrote it.
-pub fn sync_filesystem(path: &Path) -> Result<()> {
-    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let file = open(path, flags, Mode::empty()).map_err(|e| read_failure("open", path, e))?;
-    fault::point("disk.sync_filesystem.begin");
-    ask(Act::SyncFileSystem)
-        .and_then(|()| syncfs(&file))
-        .map_err(|e| failure("make durable the file system of", path, e))?;
-    trace("syncfs", || [path.to_owned()]);
-    fault::point("disk.sync_filesystem.done");
-    Ok(())
 }
 
 /// Lets the kernel begin to write a file, and waits for nothing.
@@ -213,26 +172,6 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn kernels_that_tell_of_lost_writes_are_known() {
-        let tells = |system: &str, release: &str| tells(system.as_ref(), release.as_ref());
-        for release in ["5.8.0", "5.10.0-30-amd64", "6.1", "10.0.1+"] {
-            assert!(tells("Linux", release), "{release}");
-        }
-        for release in ["4.18.0-553.el8.x86_64", "5.7.19", "3.10", "6", "", "next"] {
-            assert!(!tells("Linux", release), "{release}");
-        }
-        assert!(!tells("FreeBSD", "14.1-RELEASE"));
-    }
-
-    #[test]
-    fn what_is_unwritten_is_read_from_the_kernel() {
-        let text = "MemFree: 5 kB\nDirty:               132 kB\nWriteback:             8 kB\nWritebackTmp: 1 kB\n";
-        assert_eq!(unwritten_of(text), Some(140 * 1024));
-        assert_eq!(unwritten_of("Dirty: 132 kB\n"), None);
-        assert_eq!(unwritten_of("Dirty: many\nWriteback: 0 kB\n"), None);
-    }
-
-    #[test]
     fn every_kind_of_entry_is_synced_or_passed_over() {
         let dir = tempfile::tempdir().unwrap();
         let area = Area::new(&dir.path().join("area")).unwrap();
@@ -247,7 +186,6 @@ mod tests {
         area.sync_tree("base", 1).unwrap();
         area.sync_file("base/1").unwrap();
         area.sync_dir("base").unwrap();
-        sync_filesystem(area.root()).unwrap();
         for error in [
             area.sync_tree("absent", 1).unwrap_err(),
             area.sync_file("absent").unwrap_err(),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::listing::{Moved, Pending, Wanted, pending};
 use super::{Work, in_folder};
-use crate::disk;
+use crate::disk::{self, FileSystem};
 use crate::error::Result;
 use crate::plan::{FileMap, Folder};
 use crate::work::each;
@@ -44,15 +44,13 @@ const MANY: usize = 1000;
 const LITTLE: u64 = 256 << 20;
 
 impl Durable {
-    /// Others' writes are waited for only where they are few, and all is left as it is where the
-    /// kernel does not tell what it could not write.
-    fn for_files(self, files: &[File<'_>]) -> Self {
-        let small = files.iter().filter(|file| file.len < LARGE).count();
-        let little = || disk::unwritten().is_some_and(|bytes| bytes < LITTLE);
-        if small >= MANY && disk::filesystem_sync_tells() && little() {
-            Self::FileSystem
-        } else {
-            self
+    /// Others' writes are waited for only where they are few. Where the file systems do not tell
+    /// what they could not write, each file is waited for in any case.
+    fn for_files(self, small: usize, tell: bool, unwritten: Option<u64>) -> Self {
+        let quicker = small >= MANY && unwritten.is_some_and(|bytes| bytes < LITTLE);
+        match tell && (quicker || self == Self::FileSystem) {
+            true => Self::FileSystem,
+            false => Self::EachFile,
         }
     }
 }
@@ -78,7 +76,10 @@ pub(super) fn make_all(
         }
     }
     let files = files(&folders)?;
-    let durable = durable.for_files(&files);
+    let file_systems = file_systems(&folders)?;
+    let small = files.iter().filter(|file| file.len < LARGE).count();
+    let tell = file_systems.iter().all(FileSystem::tells);
+    let durable = durable.for_files(small, tell, disk::unwritten());
     let total: u64 = files.iter().map(|file| file.len).sum();
     let done = AtomicU64::new(0);
     each(work.jobs, &files, work.cancel, |file| {
@@ -90,7 +91,7 @@ pub(super) fn make_all(
     })?;
     match durable {
         Durable::EachFile => sync_each(&folders, &files, work)?,
-        Durable::FileSystem => sync_whole(&folders)?,
+        Durable::FileSystem => file_systems.iter().try_for_each(FileSystem::sync)?,
     }
     Ok(Moved {
         files: files.len() as u64,
@@ -136,13 +137,34 @@ fn sync_each(folders: &[(&Folder, Pending)], files: &[File<'_>], work: &Work<'_>
     Ok(())
 }
 
-fn sync_whole(folders: &[(&Folder, Pending)]) -> Result<()> {
+fn file_systems(folders: &[(&Folder, Pending)]) -> Result<Vec<FileSystem>> {
     let mut places = BTreeMap::new();
     for (_, pending) in folders {
         let place = pending.new.path();
         places.insert(disk::space(place)?.device, place);
     }
-    places
-        .values()
-        .try_for_each(|place| disk::sync_filesystem(place))
+    places.values().map(|place| FileSystem::of(place)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Durable::{EachFile, FileSystem};
+    use super::*;
+
+    #[test]
+    fn file_systems_are_waited_for_where_that_is_safe_and_quick() {
+        let little = Some(LITTLE - 1);
+        for (asked, small, tell, unwritten, found) in [
+            (EachFile, MANY, true, little, FileSystem),
+            (EachFile, MANY - 1, true, little, EachFile),
+            (EachFile, MANY, true, Some(LITTLE), EachFile),
+            (EachFile, MANY, true, None, EachFile),
+            (EachFile, MANY, false, little, EachFile),
+            (FileSystem, 1, true, None, FileSystem),
+            (FileSystem, MANY, false, little, EachFile),
+        ] {
+            let durable = asked.for_files(small, tell, unwritten);
+            assert_eq!(durable, found, "{asked:?} {small} {tell} {unwritten:?}");
+        }
+    }
 }

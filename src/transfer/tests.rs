@@ -254,7 +254,7 @@ fn what_is_not_where_it_should_be_is_neither_moved_nor_replaced() {
     );
 }
 
-/// So many small files are waited for together; each is there all the same.
+/// So many are waited for together, where the file system allows it.
 #[test]
 fn a_thousand_small_files_are_copied() {
     let mut dirs = Dirs::new(&[]);

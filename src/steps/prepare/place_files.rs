@@ -1,8 +1,10 @@
 //! New's empty files make room; by link old's take their place, by copy first copies of them.
 
+use std::path::Path;
+
 use serde_json::Value;
 
-use crate::disk;
+use crate::disk::{Area, FileSystem};
 use crate::error::{Code, Error, Result};
 use crate::pg::amount::{counted, size};
 use crate::plan::Mode;
@@ -29,9 +31,9 @@ impl Step for PlaceFiles {
         first_copies::forget(cx)?;
         let work = cx.work(NAME);
         transfer::remove(&map, &work)?;
-        disk::sync_filesystem(&cx.plan.new.data_dir)?;
+        make_durable(&cx.plan.new.data_dir, cx.plan.jobs)?;
         for place in &cx.plan.old.tablespaces {
-            disk::sync_filesystem(&place.location_in(&cx.plan.new.data_dir))?;
+            make_durable(&place.location_in(&cx.plan.new.data_dir), cx.plan.jobs)?;
         }
         match cx.plan.mode {
             Mode::Copy if cx.straight_on && cx.old_is_serving()?.is_none() => {
@@ -70,5 +72,13 @@ impl Step for PlaceFiles {
             transfer::remove(&map, &cx.work(NAME))?;
         }
         Ok(())
+    }
+}
+
+fn make_durable(place: &Path, jobs: usize) -> Result<()> {
+    let file_system = FileSystem::of(place)?;
+    match file_system.tells() {
+        true => file_system.sync(),
+        false => Area::new(place)?.sync_tree("", jobs),
     }
 }
