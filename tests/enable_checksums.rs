@@ -119,6 +119,22 @@ fn checksums_are_right_after_kills_and_drift() {
     });
 }
 
+/// A page that is damaged from then on would get the right checksum of wrong contents.
+#[test]
+fn checksums_that_old_was_given_since_prepare_are_not_written_anew() {
+    let test = "checksums_that_old_was_given_since_prepare_are_not_written_anew";
+    as_server_user(test, || {
+        let case = Case::of("full-15.18", "new-17", "copy");
+        let trip = &case.trip;
+        prepare(trip);
+        let mut enable = Command::new(trip.old_bindir.join("pg_checksums"));
+        let enabled = enable.arg("--enable").arg("-D").arg(&trip.old).output();
+        assert!(enabled.unwrap().status.success());
+        trip.run(&["cutover"])
+            .refused(3, "PGM-6001", &["Data page checksum version"]);
+    });
+}
+
 /// One that differs is a difference, though old has none.
 fn a_wrong_checksum_is_found(trip: &Trip) {
     let files = walkdir::WalkDir::new(trip.new.join("base")).sort_by_file_name();
@@ -146,7 +162,7 @@ fn other_modes_are_refused() {
             case.trip.mode = mode.to_owned();
             for command in ["check", "prepare"] {
                 let ran = case.trip.run_first(&[command, ENABLE]);
-                let said = ["while files are copied", mode, "pg_checksums --enable"];
+                let said = ["needs --copy", mode, "pg_checksums --enable"];
                 ran.refused(2, "PGM-1001", &said);
             }
         }

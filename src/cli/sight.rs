@@ -95,7 +95,7 @@ fn demand_copies(arguments: &Clusters) -> Result<()> {
     }
     Err(Error::new(
         Code::BadArguments,
-        "checksums are written while files are copied, and in this mode they are not",
+        "--enable-checksums needs --copy: in this mode pages do not pass through this program",
     )
     .fact("mode", mode)
     .remedy(Remedy::manual(match mode.shares_files() {

@@ -116,6 +116,10 @@ pub fn is_the_cluster_prepared(cx: &Context<'_>, control: &ControlFile) -> Resul
         differences.push(("Database system identifier", now, prepared.to_string()));
     }
     differences.extend(cx.format_differences(control, &cx.new_control()?));
+    // A page that was damaged since would be given the right checksum of wrong contents.
+    if cx.plan.checksums.is_some() && control.data_checksums() {
+        differences.push(("Data page checksum version", "1".to_owned(), "0".to_owned()));
+    }
     if !differences.is_empty() {
         let message = "the old cluster is not the one that was prepared";
         return Err(prepare_again(message, differences));
