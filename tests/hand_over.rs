@@ -296,7 +296,7 @@ fn only_a_way_back_that_has_taken_nothing_can_be_given_up() {
             trip.run(&["resume", "--keep-new"]).refused(
                 6,
                 "PGM-2006",
-                &["has taken the new cluster out of use"],
+                &["is not complete, or not any more"],
             );
             fs::rename(&aside, &file).unwrap();
             trip.run(&["resume"]).demand(0);

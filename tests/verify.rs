@@ -27,7 +27,11 @@ fn relation_file(new: &Path) -> PathBuf {
 
 fn differs(trip: &Trip, file: &Path, how: &str) {
     let ran = trip.run(&["verify"]);
-    ran.refused(3, "PGM-6003", &["old and new differ", how]);
+    ran.refused(
+        3,
+        "PGM-6003",
+        &["new is not what was to be made of old", how],
+    );
     let name = file.file_name().unwrap().to_str().unwrap();
     assert!(ran.stderr.contains(name), "{}", ran.stderr);
 }
@@ -110,13 +114,16 @@ fn a_file_too_many_is_named_wherever_it_is() {
             for (file, how) in [
                 (name(".9"), "in new only"),
                 (name("_init"), "in new only"),
-                (base.join("77777"), "of no relation"),
-                (base.join("77777_fsm"), "of no relation"),
-                (base.join("t5_16384"), "of no relation"),
-                (base.join("1259_init"), "is none that a catalog has"),
-                (base.join("1259.3"), "is none that a catalog has"),
-                (space.join("77777.1"), "of no relation"),
-                (trip.new.join("global/77777"), "of no relation"),
+                (base.join("77777"), "belongs to no relation"),
+                (base.join("77777_fsm"), "belongs to no relation"),
+                (base.join("t5_16384"), "belongs to no relation"),
+                (
+                    base.join("1259_init"),
+                    "a fork or segment that no catalog has",
+                ),
+                (base.join("1259.3"), "a fork or segment that no catalog has"),
+                (space.join("77777.1"), "belongs to no relation"),
+                (trip.new.join("global/77777"), "belongs to no relation"),
             ] {
                 fs::write(&file, [0; 8192]).unwrap();
                 differs(trip, &file, how);
@@ -127,7 +134,7 @@ fn a_file_too_many_is_named_wherever_it_is() {
             fs::remove_dir_all(&elsewhere).unwrap();
             let (catalog, aside) = (base.join("2615"), base.join("aside"));
             fs::rename(&catalog, &aside).unwrap();
-            differs(trip, &catalog, "missing, of a catalog");
+            differs(trip, &catalog, "missing: the file of a catalog");
             fs::rename(&aside, &catalog).unwrap();
             trip.run(&["verify"]).demand(0);
             trip.rollback();
@@ -175,7 +182,7 @@ fn nothing_is_found_after_drift_and_large_objects() {
         trip.run(&["verify"]).demand(0);
         let segment = trip.new.join("base/1/77777");
         fs::write(&segment, "").unwrap();
-        differs(trip, &segment, "of no relation");
+        differs(trip, &segment, "belongs to no relation");
         fs::remove_file(&segment).unwrap();
         let ran = trip.run(&["verify", "--json"]);
         assert!(ran.stdout.contains("nothing else in new"), "{}", ran.stdout);

@@ -170,7 +170,8 @@ pub struct Clusters {
     /// Read so much of a running old cluster in a second at most, by copy: 100MB
     #[arg(long, value_name = "BYTES", value_parser = rate::parse, help_heading = WORK)]
     pub max_rate: Option<u64>,
-    /// Give pages checksums while they are copied, where old has none; only by copy
+    /// Turn on data checksums in new where old has none (as pg_checksums --enable): written while
+    /// files are copied, only by copy
     #[arg(long, help_heading = WORK)]
     pub enable_checksums: bool,
     /// Directory for private sockets [default: temporary directory]
@@ -234,7 +235,7 @@ pub struct Service {
     #[arg(long)]
     pub start: bool,
     /// Record the SHA-256 of every file of old when it has stopped, and compare on the way back;
-    /// reads all of old while service is down
+    /// reads all of old while service is down, which no estimate knows of
     #[arg(long)]
     pub manifest: bool,
     /// Wait this long until nobody is in a transaction in old; give up if somebody still is
@@ -301,8 +302,8 @@ pub struct Upgrade {
 pub struct Resume {
     #[command(flatten)]
     pub migration: Migration,
-    /// Give up a way back that stopped before it had taken the new cluster: end the cutover, whose
-    /// new cluster has been started since
+    /// Give up an interrupted rollback that has not yet taken the new cluster out of use, and end
+    /// the cutover after all
     #[arg(long)]
     pub keep_new: bool,
     #[command(flatten)]

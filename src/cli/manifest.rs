@@ -26,8 +26,8 @@ pub fn run(global: &Global, arguments: &Migration) -> Exit {
 }
 
 fn compare(engine: &mut Engine<'_>, plan: &Plan, run: &Run) -> Result<()> {
-    if is_elsewhere(engine, plan) {
-        return Err(not_comparable("its files are with new, or given up"));
+    if let Some(why) = elsewhere(engine, plan) {
+        return Err(not_comparable(why));
     }
     let cx = engine.context();
     cx.end_leftovers()?;
@@ -46,18 +46,21 @@ fn compare(engine: &mut Engine<'_>, plan: &Plan, run: &Run) -> Result<()> {
     compared.map(|_| ())
 }
 
-/// Whether new has files of old now, or may have written to them.
-fn is_elsewhere(engine: &mut Engine<'_>, plan: &Plan) -> bool {
+/// Why old has not the files it had, where new has them now or may have written to them.
+fn elsewhere(engine: &mut Engine<'_>, plan: &Plan) -> Option<&'static str> {
     let untouched = new_state(plan, &engine.context().state) == Ok(NewState::Untouched);
     match engine.state().standing() {
-        Standing::Finalizing | Standing::Finalized => true,
-        Standing::CuttingOver | Standing::RollingBack => plan.mode.shares_files(),
-        Standing::Upgraded => match plan.mode {
-            Mode::Swap => true,
-            Mode::Link => !untouched,
-            _ => false,
-        },
-        _ => false,
+        Standing::Finalizing | Standing::Finalized => Some("old was given up"),
+        Standing::CuttingOver | Standing::RollingBack if plan.mode.shares_files() => {
+            Some("the cutover has not ended, nor the way back, which compares by itself")
+        }
+        Standing::Upgraded if plan.mode == Mode::Swap => {
+            Some("its files are with new; a way back compares them when they are home")
+        }
+        Standing::Upgraded if plan.mode == Mode::Link && !untouched => {
+            Some("new has been started and may have written to its files")
+        }
+        _ => None,
     }
 }
 
@@ -79,7 +82,4 @@ fn not_comparable(why: &str) -> Error {
         "old cannot be compared with its manifest now",
     )
     .fact("because", why)
-    .remedy(Remedy::manual(
-        "what a way back gives back is compared by itself, before old is started",
-    ))
 }

@@ -124,10 +124,14 @@ fn differences(compared: &Compared) -> Option<Error> {
     if compared.differences.is_empty() {
         return None;
     }
-    let error = Error::new(Code::Differences, "old and new differ")
+    let error = Error::new(Code::Differences, "new is not what was to be made of old")
         .fact("differences", compared.differences.len());
     let named = compared.differences.iter().take(NAMED);
-    Some(named.fold(error, |error, difference| {
+    let error = named.fold(error, |error, difference| {
         error.fact("difference", difference)
-    }))
+    });
+    Some(error.remedy(Remedy::manual(
+        "keep new out of service and delete nothing in it by hand; roll back, and prepare again \
+         when the reason is known",
+    )))
 }

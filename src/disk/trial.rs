@@ -27,11 +27,11 @@ const LINK: &str = "link";
 /// How often a directory that goes away under our hands is made anew.
 const ATTEMPTS: usize = 8;
 
-const APART: &str = "they lie on different file systems";
+const APART: &str = "they lie on different file systems, subvolumes or mounts";
 const MOUNTED_TWICE: &str = "they lie on one file system that is mounted in two places, and no name leads from one to the \
      other";
-const NUMBERS: &str = "the file system does not keep the numbers of its files, by which those that \
-                       were moved are found again";
+const NUMBERS: &str = "it is not known of this file system that it keeps the numbers of its files, by \
+                       which those that were moved are found again";
 
 /// What is possible between two directories; where something is not, the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -49,7 +49,7 @@ impl Passage {
         let (message, remedy) = match mode {
             Mode::Link => (
                 "files of old cannot be linked where new will have them",
-                "use --copy, or put the new data directory where the old one is mounted",
+                "use --copy, or have both folders below the same mount",
             ),
             Mode::Swap if self.possible.link.is_ok() => (
                 "files of old cannot be moved to where new will have them and back",
@@ -57,7 +57,7 @@ impl Passage {
             ),
             Mode::Swap => (
                 "files of old cannot be moved to where new will have them and back",
-                "use --copy, or put the new data directory where the old one is mounted",
+                "use --copy, or have both folders below the same mount",
             ),
             Mode::Clone => (
                 "files of old cannot be cloned where new will have them",
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     fn passage() -> Passage {
-        let apart = || Err("they lie on different file systems".to_owned());
+        let apart = || Err("they lie on different file systems, subvolumes or mounts".to_owned());
         Passage {
             old: "/srv/old/base".into(),
             new: "/mnt/new/base".into(),
@@ -240,8 +240,14 @@ mod tests {
             assert_eq!(passage.problem(mode), None);
         }
         for (mode, reason) in [
-            (Mode::Link, "they lie on different file systems"),
-            (Mode::Swap, "they lie on different file systems"),
+            (
+                Mode::Link,
+                "they lie on different file systems, subvolumes or mounts",
+            ),
+            (
+                Mode::Swap,
+                "they lie on different file systems, subvolumes or mounts",
+            ),
             (Mode::Clone, "the file system cannot share blocks"),
         ] {
             let error = passage.problem(mode).unwrap();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::files::Compared;
 use crate::error::{Code, Error, Result};
+use crate::pg::amount::counted;
 use crate::pg::page::PageLayout;
 use crate::pg::{Fork, RelFile, RelFileNumber};
 use crate::plan::FileMap;
@@ -120,22 +121,26 @@ fn look(dir: &Path, known: &Known, layout: PageLayout) -> Result<Compared> {
     }
     match known.own.is_empty() && known.carried.is_empty() {
         true if !unknown.is_empty() => {
-            let files = unknown.len();
-            let what = format!("a folder of no database, with {files} relation files");
+            let files = counted(unknown.len() as u64, "relation file");
+            let what = format!("a folder of no database, with {files}");
             found.differences.push(format!("{}: {what}", dir.display()));
         }
-        _ => (unknown.iter()).for_each(|name| found.add(dir, name, "of no relation")),
+        _ => (unknown.iter()).for_each(|name| found.add(dir, name, "belongs to no relation")),
     }
     for number in &known.own {
         let first = RelFile::first(*number, Fork::Main);
         if !own.contains_key(&first) {
-            found.add(dir, &first.file_name(), "missing, of a catalog");
+            found.add(dir, &first.file_name(), "missing: the file of a catalog");
         }
     }
     found.files += own.len() as u64;
     for file in own.keys() {
         if file.fork == Fork::Init || !follows(*file, &own, layout)? {
-            found.add(dir, &file.file_name(), "is none that a catalog has");
+            found.add(
+                dir,
+                &file.file_name(),
+                "a fork or segment that no catalog has",
+            );
         }
     }
     Ok(found)
@@ -264,13 +269,13 @@ mod tests {
         assert_eq!(
             dirs.found(),
             [
-                "base/5/2.1: is none that a catalog has",
-                "base/5/2_init: is none that a catalog has",
-                "base/5/99: of no relation",
-                "base/5/t3_12: of no relation",
-                "global/3: missing, of a catalog",
-                "global/4_fsm: of no relation",
-                "space/PG_17/6: a folder of no database, with 1 relation files",
+                "base/5/2.1: a fork or segment that no catalog has",
+                "base/5/2_init: a fork or segment that no catalog has",
+                "base/5/99: belongs to no relation",
+                "base/5/t3_12: belongs to no relation",
+                "global/3: missing: the file of a catalog",
+                "global/4_fsm: belongs to no relation",
+                "space/PG_17/6: a folder of no database, with 1 relation file",
             ]
         );
     }

@@ -105,12 +105,10 @@ impl Context<'_> {
         self.new_is_down()?;
         match new_state(self.plan, &self.state)? {
             NewState::Untouched => Ok(()),
-            NewState::Missing => Err(Error::new(
-                Code::NewWithoutControl,
-                "the control file of the new cluster is gone, or is that of another one",
-            )
-            .fact("data directory", self.plan.new.data_dir.display())
-            .remedy(Remedy::command(self.plan.command("rollback")))),
+            NewState::Missing => {
+                Err(without_control(self.plan)
+                    .remedy(Remedy::command(self.plan.command("rollback"))))
+            }
             NewState::Started => Err(started_early(self.plan, self.plan.mode.shares_files())),
             NewState::StartedEarly { shared } => Err(started_early(self.plan, shared)),
         }
@@ -125,7 +123,7 @@ impl Context<'_> {
         }
         Err(Error::new(
             Code::WrongStanding,
-            "the way back has taken the new cluster out of use, so it cannot be kept",
+            "the new cluster is not complete, or not any more, so it cannot be kept",
         )
         .fact("new data directory", self.plan.new.data_dir.display())
         .remedy(Remedy::command(self.plan.command("resume"))))
@@ -153,14 +151,22 @@ impl Context<'_> {
     pub fn take_new_back(&self) -> Result<()> {
         self.new_is_down()?;
         let shared = self.plan.mode.shares_files();
-        let refused = match new_state(self.plan, &self.state)? {
+        let state = new_state(self.plan, &self.state)?;
+        let refused = match state {
             NewState::Untouched => false,
             NewState::StartedEarly { shared } => shared,
             NewState::Started => shared || !self.giving_up_writes,
             NewState::Missing => shared,
         };
         if refused {
-            return Err(started(self.plan));
+            return Err(match state {
+                NewState::Started | NewState::Untouched => started(self.plan),
+                NewState::StartedEarly { shared } => started_early(self.plan, shared),
+                NewState::Missing => without_control(self.plan).remedy(Remedy::manual(
+                    "start neither cluster; find out who has taken the control file of new, and \
+                     whether new was started before",
+                )),
+            });
         }
         self.put_control_aside()?;
         self.state.remove_file(RELEASED)
@@ -187,6 +193,14 @@ pub fn started_early(plan: &Plan, shared: bool) -> Error {
         .fact("data directory", plan.new.data_dir.display())
         .fact("mode", plan.mode)
         .remedy(remedy)
+}
+
+fn without_control(plan: &Plan) -> Error {
+    Error::new(
+        Code::NewWithoutControl,
+        "the control file of the new cluster is gone, or is that of another one",
+    )
+    .fact("data directory", plan.new.data_dir.display())
 }
 
 /// New was started after the way back had begun.

@@ -156,8 +156,8 @@ impl ComparedOld {
         let named = self.differences.iter().take(NAMED);
         let error = named.fold(error, |error, one| error.fact("difference", one));
         Some(error.remedy(Remedy::manual(
-            "find out who has changed them; where it was not on purpose, bring them back from a \
-             backup",
+            "find out who has changed them; where it was not on purpose, stop the old server and \
+             restore the whole cluster from a backup: single files of a backup do not fit into it",
         )))
     }
 }
