@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 
-use super::act::{READ, failure, open_dir_at, read_failure, sync_dir, sync_file};
+use super::act::{Act, READ, ask, failure, open_dir_at, read_failure, sync_dir, sync_file};
 use super::area::Area;
 use super::remove::names;
 use crate::error::Result;
