@@ -95,9 +95,10 @@ fn checksums_are_right_after_kills_and_drift() {
     as_server_user("checksums_are_right_after_kills_and_drift", || {
         let case = Case::of("old-15", "new-18", "copy");
         let trip = &case.trip;
-        let mut preparing = trip.begin(trip.first_command(&["prepare", ENABLE]));
-        assert!(preparing.reaches("step_intended", "place-files"));
-        preparing.kill();
+        let prepare = || trip.first_command(&["prepare", ENABLE]);
+        trip.kill_behind(("step_intended", "place-files"), prepare, || {
+            trip.rollback();
+        });
         trip.run(&["resume"]).demand(0);
 
         let server = case.stock.cluster.start();
@@ -108,9 +109,11 @@ fn checksums_are_right_after_kills_and_drift() {
         trip.run_first(&["prepare", ENABLE]).demand(0);
         server.sql("app", CHANGES);
         server.stop();
-        let mut cutting = trip.begin(trip.command(&["cutover"]));
-        assert!(cutting.reaches("step_intended", "transfer-files"));
-        cutting.kill();
+        let cutover = || trip.command(&["cutover"]);
+        trip.kill_behind(("step_intended", "transfer-files"), cutover, || {
+            trip.rollback();
+            trip.run_first(&["prepare", ENABLE]).demand(0);
+        });
         trip.run(&["resume"]);
         trip.demand_standing("complete and may be started");
         trip.demand_checksums();

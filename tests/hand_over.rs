@@ -495,7 +495,7 @@ fn a_killed_finalize_goes_on() {
         demand_started(&trip.new_starts());
         let mut underway = trip.begin(trip.command(&["finalize", "--yes"]));
         assert!(underway.reaches_milestone("finalizing"));
-        underway.kill();
+        underway.dies();
         if trip.state().join("journal.jsonl").exists() {
             trip.demand_standing("cannot be undone");
             trip.run(&["rollback"])

@@ -281,9 +281,11 @@ fn tablespaces_made_in_place_after_a_killed_prepare() {
     as_server_user(test, || {
         for mode in ["link", "swap"] {
             let layout = Layout::new(OLD, "new-17", mode, both);
-            let mut underway = layout.trip.begin(layout.trip.first_command(&["prepare"]));
-            assert!(underway.reaches("step_done", "restore-globals"));
-            underway.kill();
+            let trip = &layout.trip;
+            let prepare = || trip.first_command(&["prepare"]);
+            trip.kill_behind(("step_done", "restore-globals"), prepare, || {
+                trip.rollback()
+            });
             layout.trip.run(&["resume"]).demand(0);
             layout.trip.cutover();
             layout.trip.run(&["verify"]).demand(0);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -214,6 +215,25 @@ impl Trip {
         None
     }
 
+    /// Kills a command behind a line of the journal and before its end; what was quicker than
+    /// the signal is undone, and tried again.
+    pub fn kill_behind(
+        &self,
+        (kind, step): (&str, &str),
+        begin: impl Fn() -> Command,
+        undo: impl Fn(),
+    ) {
+        for _ in 0..ATTEMPTS {
+            let mut underway = self.begin(begin());
+            assert!(underway.reaches(kind, step), "{step}");
+            if underway.dies() {
+                return;
+            }
+            undo();
+        }
+        panic!("what follows {kind} {step} is always over before a signal comes");
+    }
+
     /// The standing, as `status --json` gives it.
     pub fn demand_standing(&self, clause: &str) {
         let ran = self.run(&["status"]);
@@ -326,7 +346,6 @@ fn lines(path: &Path) -> Vec<Value> {
 
 impl From<Output> for Ran {
     fn from(output: Output) -> Self {
-        use std::os::unix::process::ExitStatusExt;
         let signal = || -output.status.signal().unwrap_or_default();
         Self {
             code: output.status.code().unwrap_or_else(signal),
@@ -371,6 +390,13 @@ impl Underway {
         self.writes(|record| record["milestone"] == milestone)
     }
 
+    /// Whether the journal has such a line now.
+    pub fn has_written(&self, kind: &str, step: &str) -> bool {
+        let wanted =
+            |line: &Value| line["record"]["kind"] == kind && line["record"]["step"] == step;
+        self.written().iter().any(wanted)
+    }
+
     fn writes(&mut self, wanted: impl Fn(&Value) -> bool) -> bool {
         let started = Instant::now();
         loop {
@@ -410,11 +436,17 @@ impl Underway {
         kill(self.pid(), signal).unwrap();
     }
 
-    /// Kills it, as a power cut would.
-    pub fn kill(mut self) {
+    /// Kills it, as a power cut would; it must not have ended before.
+    pub fn kill(self) {
+        assert!(self.dies(), "it had ended before it was killed");
+    }
+
+    /// The same for what may be quicker; whether it came before the end.
+    pub fn dies(mut self) -> bool {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
-        child.wait().unwrap();
+        let status = child.wait().unwrap();
+        status.signal() == Some(Signal::SIGKILL as i32)
     }
 
     /// Waits for its end.
