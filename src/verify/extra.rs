@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::files::Compared;
@@ -83,7 +84,7 @@ pub fn nothing_else(
     Ok(sum)
 }
 
-/// The folders in a directory; a tablespace that has none has no directory for them.
+/// The folders of databases in a directory; a tablespace that has none has no directory for them.
 fn folders(place: &Path) -> Result<Vec<PathBuf>> {
     let unreadable = |e: &std::io::Error| Error::io(Code::NotReadable, "read", place, e);
     let entries = match fs::read_dir(place) {
@@ -92,9 +93,10 @@ fn folders(place: &Path) -> Result<Vec<PathBuf>> {
     };
     let mut found = Vec::new();
     for entry in entries {
-        let path = entry.map_err(|e| unreadable(&e))?.path();
-        // A folder may be a link to another disk.
-        if path.is_dir() {
+        let entry = entry.map_err(|e| unreadable(&e))?;
+        let path = entry.path();
+        // It may be a link to another disk. What a file system keeps at its root is no database's.
+        if entry.file_name().as_bytes().iter().all(u8::is_ascii_digit) && path.is_dir() {
             found.push(path);
         }
     }
@@ -146,7 +148,8 @@ fn look(dir: &Path, known: &Known, layout: PageLayout) -> Result<Compared> {
     Ok(found)
 }
 
-/// Whether a segment is the first, or comes after a full one.
+/// Whether a segment is the first, or comes after a full one, or is one that `mdtruncate` of
+/// `src/backend/storage/smgr/md.c` has left: it empties segments, and removes none.
 fn follows(file: RelFile, own: &BTreeMap<RelFile, PathBuf>, layout: PageLayout) -> Result<bool> {
     let Some(segment) = file.segment.checked_sub(1) else {
         return Ok(true);
@@ -155,9 +158,14 @@ fn follows(file: RelFile, own: &BTreeMap<RelFile, PathBuf>, layout: PageLayout) 
         return Ok(false);
     };
     let full = u64::from(layout.block_size) * u64::from(layout.segment_blocks);
-    let found =
-        fs::metadata(path).map_err(|e| Error::io(Code::NotReadable, "examine", path, &e))?;
-    Ok(found.len() == full)
+    Ok(len(path)? == full || own.get(&file).map_or(Ok(1), |own| len(own))? == 0)
+}
+
+fn len(path: &Path) -> Result<u64> {
+    let found = fs::metadata(path);
+    Ok(found
+        .map_err(|e| Error::io(Code::NotReadable, "examine", path, &e))?
+        .len())
 }
 
 /// Whether it is named like a file of a session's temporary relation.
@@ -247,6 +255,18 @@ mod tests {
         }
     }
 
+    /// Servers leave empty segments; a file system has folders of its own at its root.
+    #[test]
+    fn nothing_is_found_in_what_is_as_it_should_be() {
+        let dirs = Dirs::new();
+        for name in ["base/5/2.1", "base/5/2.2"] {
+            dirs.write(name, 0);
+        }
+        fs::create_dir(dirs.dir.path().join("base/lost+found")).unwrap();
+        dirs.write("base/lost+found/12", 1);
+        assert_eq!(dirs.found(), [""; 0]);
+    }
+
     #[test]
     fn what_nothing_explains_is_found() {
         let dirs = Dirs::new();
@@ -254,7 +274,7 @@ mod tests {
         for (name, len) in [
             ("base/5/99", 0),
             ("base/5/t3_12", 0),
-            ("base/5/2.1", 0),
+            ("base/5/2.1", 1),
             ("base/5/2_init", 0),
             ("global/4_fsm", 0),
             ("base/5/notes.txt", 0),
