@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,8 @@ use crate::work::{Cancel, each, lock};
 
 /// The first line; the number is that of the format.
 const HEAD: &str = "# pg_migrator manifest 1";
+/// How a line about a folder begins.
+const FOLDER: &str = "# folder ";
 /// How a line about a symbolic link begins.
 const LINK: &str = "# link ";
 const ARROW: &[u8] = b" -> ";
@@ -34,13 +37,16 @@ const MAY_DIFFER: [(&str, &str); 3] = [
     ),
 ];
 
-/// The SHA-256 of each file of a cluster that nobody uses, and where its symbolic links lead.
+/// The SHA-256 of each file of a cluster that nobody uses, its folders, and where its symbolic
+/// links lead.
 ///
-/// Names are those below the data directory; links are followed, into a tablespace only to the
-/// folder of this cluster's version.
+/// Names are those below the data directory. Links are followed where they are part of the
+/// cluster: `pg_wal`, below `base` and `global`, and of a tablespace to the folder of this
+/// cluster's version. A server does not start without its folders, also empty ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Manifest {
     files: BTreeMap<PathBuf, [u8; 32]>,
+    folders: BTreeMap<PathBuf, ()>,
     links: BTreeMap<PathBuf, PathBuf>,
     /// Bytes of the files; not written down.
     pub bytes: u64,
@@ -64,6 +70,7 @@ impl Manifest {
                 .map_err(|e| Error::io(Code::NotReadable, "find", data_dir, &e))?,
             version_dir,
             files: Vec::new(),
+            folders: BTreeMap::new(),
             links: BTreeMap::new(),
             followed: BTreeSet::new(),
         };
@@ -71,6 +78,7 @@ impl Manifest {
         found.files.sort_by_key(|(_, len)| std::cmp::Reverse(*len));
         let told = Told::new(found.files.iter().map(|(_, len)| len).sum(), progress);
         let sum = std::sync::Mutex::new(Self {
+            folders: found.folders,
             links: found.links,
             ..Self::default()
         });
@@ -108,6 +116,7 @@ impl Manifest {
     /// What is other than it was, one clause each, by name.
     pub fn differences(&self, now: &Self) -> Vec<String> {
         let mut found = compare(&self.files, &now.files, |_, _| "is another".to_owned());
+        found.extend(compare(&self.folders, &now.folders, |(), ()| String::new()));
         found.extend(compare(&self.links, &now.links, |was, is| {
             format!("leads to {}, led to {}", is.display(), was.display())
         }));
@@ -142,6 +151,11 @@ impl Manifest {
             text.extend_from_slice(&path);
             text.push(b'\n');
         }
+        for name in self.folders.keys() {
+            text.extend_from_slice(FOLDER.as_bytes());
+            text.extend(escape(data_dir.join(name).as_os_str().as_bytes()).1);
+            text.push(b'\n');
+        }
         for (name, target) in &self.links {
             text.extend_from_slice(LINK.as_bytes());
             text.extend(escape(data_dir.join(name).as_os_str().as_bytes()).1);
@@ -166,7 +180,9 @@ impl Manifest {
             Some(path.strip_prefix(data_dir).ok()?.to_owned())
         };
         for line in lines {
-            if let Some(link) = line.strip_prefix(LINK.as_bytes()) {
+            if let Some(folder) = line.strip_prefix(FOLDER.as_bytes()) {
+                manifest.folders.insert(below(folder)?, ());
+            } else if let Some(link) = line.strip_prefix(LINK.as_bytes()) {
                 let at = link.windows(ARROW.len()).position(|part| part == ARROW)?;
                 let target = OsString::from_vec(unescape(&link[at + ARROW.len()..]));
                 manifest.links.insert(below(&link[..at])?, target.into());
@@ -246,6 +262,7 @@ struct Found<'a> {
     real_root: PathBuf,
     version_dir: &'a str,
     files: Vec<(PathBuf, u64)>,
+    folders: BTreeMap<PathBuf, ()>,
     links: BTreeMap<PathBuf, PathBuf>,
     /// Where links have led already.
     followed: BTreeSet<PathBuf>,
@@ -265,38 +282,66 @@ impl Found<'_> {
             if kind.is_symlink() {
                 let target = fs::read_link(entry.path()).map_err(|e| unreadable(&e))?;
                 self.links.insert(name.clone(), target);
+                if !is_followed(&name) {
+                    continue;
+                }
             }
             match fs::metadata(entry.path()) {
                 Ok(found) if found.is_dir() => self.enter(&name, kind.is_symlink())?,
                 Ok(found) if found.is_file() => self.files.push((name, found.len())),
-                // A socket, say, or a link that leads nowhere.
-                _ => {}
+                // A socket, say.
+                Ok(_) => {}
+                Err(e) if kind.is_symlink() && leads_nowhere(&e) => {}
+                Err(e) => return Err(Error::io(Code::NotReadable, "examine", &entry.path(), &e)),
             }
         }
         Ok(())
     }
 
     fn enter(&mut self, name: &Path, by_link: bool) -> Result<()> {
-        if by_link {
-            let path = self.root.join(name);
-            let real = fs::canonicalize(&path)
-                .map_err(|e| Error::io(Code::NotReadable, "follow", &path, &e))?;
-            // What is below the data directory is found without it.
-            if real.starts_with(&self.real_root) || !self.followed.insert(real) {
-                return Ok(());
+        match by_link {
+            false => _ = self.folders.insert(name.to_owned(), ()),
+            true => {
+                let path = self.root.join(name);
+                let real = fs::canonicalize(&path)
+                    .map_err(|e| Error::io(Code::NotReadable, "follow", &path, &e))?;
+                // What is below the data directory is found without it.
+                if real.starts_with(&self.real_root) || !self.followed.insert(real) {
+                    return Ok(());
+                }
             }
         }
         match name.parent() == Some(Path::new("pg_tblspc")) {
             false => self.walk(name),
-            true => {
-                let own = name.join(self.version_dir);
-                match self.root.join(&own).is_dir() {
-                    true => self.walk(&own),
-                    false => Ok(()),
-                }
-            }
+            true => self.walk_tablespace(name),
         }
     }
+
+    fn walk_tablespace(&mut self, name: &Path) -> Result<()> {
+        let own = name.join(self.version_dir);
+        let path = self.root.join(&own);
+        match fs::metadata(&path) {
+            Ok(found) if found.is_dir() => {
+                self.folders.insert(own.clone(), ());
+                self.walk(&own)
+            }
+            Ok(_) => Ok(()),
+            Err(e) if leads_nowhere(&e) => Ok(()),
+            Err(e) => Err(Error::io(Code::NotReadable, "examine", &path, &e)),
+        }
+    }
+}
+
+/// Whether what a link of this name leads to is part of the cluster; a backup somebody has linked
+/// beside it is not.
+fn is_followed(name: &Path) -> bool {
+    let within = ["base", "global", "pg_tblspc"];
+    name == Path::new("pg_wal") || within.iter().any(|dir| name.starts_with(dir))
+}
+
+/// Nothing is there, or a link leads to itself.
+fn leads_nowhere(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ELOOP)
 }
 
 /// Whether it is one of [`MAY_DIFFER`], or what this program itself puts beside one for a moment.
@@ -341,6 +386,12 @@ mod tests {
         symlink(root.join("space"), data.join("pg_tblspc/16390")).unwrap();
         symlink(root.join("wal"), data.join("pg_wal")).unwrap();
         symlink(&data, data.join("base/round")).unwrap();
+        symlink("itself", data.join("base/itself")).unwrap();
+        symlink("nowhere", data.join("base/nowhere")).unwrap();
+        fs::create_dir(data.join("pg_notify")).unwrap();
+        fs::create_dir(root.join("backups")).unwrap();
+        fs::write(root.join("backups/all"), "of them").unwrap();
+        symlink(root.join("backups"), data.join("backups")).unwrap();
         for name in [
             "base/5/16384",
             "base/5/back\\slash",
@@ -367,6 +418,7 @@ mod tests {
             "start.log",
             "postmaster.pid",
             "pg_tblspc/16390/PG_17_1/5/1",
+            "backups/all",
         ] {
             fs::write(data.join(name), "another").unwrap();
         }
@@ -377,11 +429,16 @@ mod tests {
         fs::write(data.join(format!("pg_tblspc/16390/{VERSION}/5/1")), "").unwrap();
         fs::remove_file(data.join("base/round")).unwrap();
         symlink("5", data.join("base/round")).unwrap();
+        fs::remove_file(data.join("backups")).unwrap();
+        symlink("base", data.join("backups")).unwrap();
+        fs::remove_dir(data.join("pg_notify")).unwrap();
         let found = was.differences(&record(&data));
         let begins = [
+            "backups: leads to base, led to ",
             "base/5/16384: is another",
             "base/5/9: was not there",
             "base/round: leads to 5, led to ",
+            "pg_notify: gone",
             "pg_tblspc/16390/PG_15_202209061/5/1: is another",
             "pg_wal/1: gone",
         ];
@@ -389,6 +446,15 @@ mod tests {
         for (found, begin) in found.iter().zip(begins) {
             assert!(found.starts_with(begin), "{found} {begin}");
         }
+    }
+
+    /// What cannot be looked at is no file less.
+    #[test]
+    fn what_cannot_be_looked_at_is_an_error() {
+        let (_scratch, data) = cluster();
+        symlink("a".repeat(300), data.join("base/6")).unwrap();
+        let failed = Manifest::record(&data, VERSION, (2, &Cancel::new()), &|_, _| {});
+        assert_eq!(failed.unwrap_err().code(), Code::NotReadable);
     }
 
     #[test]
