@@ -25,7 +25,7 @@ pub use crate::event::Phase;
 
 pub use context::{
     ComparedOld, Context, Handover, KEEP_NEW, NEW_CONTROL, NewState, OldAtHand, PLAN_FILE,
-    new_state, started_early,
+    compared_old, new_state, started_early,
 };
 pub use drift::{drift, drifted, is_the_cluster_prepared, read_and_compare};
 pub use prepare::{FINGERPRINT, INVENTORY};
@@ -42,6 +42,11 @@ pub trait Step: Sync {
     /// Whether there is anything for it to do in this run.
     fn needed(&self, _cx: &Context<'_>) -> Result<bool> {
         Ok(true)
+    }
+
+    /// What is to be said in a run that goes on behind its place, where it was not done.
+    fn missed(&self, _cx: &Context<'_>) -> Option<&'static str> {
+        None
     }
 
     /// All that the undo will need, as small versioned JSON; changes nothing.

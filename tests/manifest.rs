@@ -7,13 +7,17 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use support::as_server_user;
 use support::case::Case;
 use support::shop::{COUNT, Shop};
-use support::trip::Trip;
+use support::trip::{LIMIT, Trip};
 
 const AGREES: &str = "agree with the manifest";
+/// The length of a file of nothing that takes longer to read than any test waits.
+const ENDLESS: u64 = 1 << 40;
 
 fn manifest(trip: &Trip) -> PathBuf {
     trip.state().join("old-manifest.sha256")
@@ -92,7 +96,10 @@ fn there_and_back(mode: &str) {
         "pg_ident.conf: gone",
     ];
     ran.refused(3, "PGM-6006", &said);
+    let standing = "not all of its files are what its manifest says";
+    assert!(ran.stderr.contains(standing) || ran.stdout.contains(standing));
     trip.demand_standing("everything was undone");
+    trip.demand_standing(standing);
     assert!(!sums_are_right(trip));
     let verified = trip.run(&["verify", "--manifest"]);
     verified.refused(3, "PGM-6006", &["pg_ident.conf: gone"]);
@@ -121,9 +128,12 @@ fn it_is_compared_before_old_serves_again() {
         let trip = &shop.trip;
         let server = shop.prepared();
         let before = shop.in_old(COUNT);
-        let mut killed = trip.begin(trip.command(&["cutover", "--manifest"]));
-        assert!(killed.reaches("step_intended", "carry-transaction-state"));
-        killed.kill();
+        let cutover = || trip.command(&["cutover", "--manifest"]);
+        let again = || {
+            trip.rollback();
+            trip.prepare();
+        };
+        trip.kill_behind(("step_intended", "carry-transaction-state"), cutover, again);
         let ran = trip.run(&["rollback"]);
         ran.demand(0);
         assert!(ran.stdout.contains(AGREES), "{}", ran.stdout);
@@ -139,9 +149,7 @@ fn it_is_compared_before_old_serves_again() {
 
         // A killed cutover is gone on with as it was begun.
         trip.prepare();
-        let mut killed = trip.begin(trip.command(&["cutover", "--manifest"]));
-        assert!(killed.reaches("step_intended", "stop-old-server"));
-        killed.kill();
+        trip.kill_behind(("step_intended", "stop-old-server"), cutover, again);
         let ran = trip.run(&["resume"]);
         ran.demand(0);
         let ran = trip.run(&["rollback"]);
@@ -180,4 +188,172 @@ fn nothing_is_compared_where_nothing_was_recorded() {
         case.trip.rollback();
         case.demand_back("no manifest");
     });
+}
+
+/// What could not be compared is a finding, and keeps nobody from service.
+#[test]
+fn what_could_not_be_compared_is_a_finding() {
+    as_server_user("what_could_not_be_compared_is_a_finding", || {
+        let shop = Shop::new("old-15", "new-18", "copy");
+        let trip = &shop.trip;
+        let server = shop.prepared();
+        let before = shop.in_old(COUNT);
+        type Spoil = fn(&Path);
+        let spoilt: [(Spoil, &str); 2] = [
+            (|file| fs::write(file, "torn").unwrap(), "cannot be read"),
+            (
+                |file| fs::remove_file(file).unwrap(),
+                "its manifest is gone",
+            ),
+        ];
+        for (spoil, said) in spoilt {
+            trip.run(&["cutover", "--manifest"]).demand(0);
+            spoil(&manifest(trip));
+            let ran = trip.run(&["rollback"]);
+            ran.refused(3, "PGM-6004", &["was not compared with its manifest", said]);
+            assert_eq!(shop.in_old(COUNT), before);
+            // Once is enough.
+            trip.run(&["rollback"]).demand(0);
+            trip.prepare();
+        }
+
+        // A recording that was killed leaves nothing to compare with, also of one before.
+        trip.run(&["cutover", "--manifest"]).demand(0);
+        trip.rollback();
+        trip.prepare();
+        let mut recording = trip.begin(trip.command(&["cutover", "--manifest"]));
+        assert!(recording.reaches("step_intended", "stop-old-server"));
+        recording.signal(Signal::SIGSTOP);
+        // So much that it is not read to its end.
+        let endless = fs::File::create(trip.old.join("base/77777")).unwrap();
+        endless.set_len(ENDLESS).unwrap();
+        recording.signal(Signal::SIGCONT);
+        assert!(recording.reaches("step_intended", "record-manifest"));
+        wait_for(|| fs::read(manifest(trip)).is_ok_and(|text| text.starts_with(b"# no ")));
+        recording.kill();
+        fs::remove_file(trip.old.join("base/77777")).unwrap();
+        let ran = trip.run(&["rollback"]);
+        ran.demand(0);
+        let said = "no manifest had been recorded yet";
+        assert!(ran.stdout.contains(said), "{}", ran.stdout);
+        assert_eq!(shop.in_old(COUNT), before);
+        drop(server);
+    });
+}
+
+/// Users need not wait for the end of a comparison.
+#[test]
+fn a_comparison_may_be_interrupted() {
+    as_server_user("a_comparison_may_be_interrupted", || {
+        let shop = Shop::new("old-15", "new-18", "copy");
+        let trip = &shop.trip;
+        let server = shop.prepared();
+        let before = shop.in_old(COUNT);
+        trip.run(&["cutover", "--manifest"]).demand(0);
+        let endless = fs::File::create(trip.old.join("base/77777")).unwrap();
+        endless.set_len(ENDLESS).unwrap();
+        let mut back = trip.begin(trip.command(&["rollback"]));
+        assert!(back.reaches("undo_begun", "record-manifest"));
+        wait_for(|| {
+            back.signal(Signal::SIGINT);
+            back.has_written("undo_done", "record-manifest")
+        });
+        let ran = back.wait();
+        ran.refused(
+            3,
+            "PGM-6004",
+            &["not compared with its manifest", "interrupted"],
+        );
+        assert_eq!(shop.in_old(COUNT), before);
+        drop(server);
+    });
+}
+
+/// What a killed way back has found is told by whatever comes next, once.
+#[test]
+fn what_was_found_is_told_after_a_kill() {
+    as_server_user("what_was_found_is_told_after_a_kill", || {
+        let case = Case::of("old-15", "new-17", "copy");
+        let trip = &case.trip;
+        trip.prepare();
+        trip.run(&["cutover", "--manifest"]).demand(0);
+        fs::write(trip.old.join("base/77777"), "").unwrap();
+        let differs = ["base/77777: was not there"];
+        trip.run(&["rollback"]).refused(3, "PGM-6006", &differs);
+        let found = trip.state().join("old-manifest-compared.json");
+        let told = fs::read_to_string(&found).unwrap();
+        // As it is when the telling is reached by nobody.
+        let untold = told.replace("\"told\":true", "\"told\":false");
+        assert_ne!(told, untold);
+        let forget = || fs::write(&found, &untold).unwrap();
+
+        forget();
+        trip.demand_standing("warning: [PGM-6006] files of the old cluster");
+        trip.run_first(&["prepare"])
+            .refused(3, "PGM-6006", &differs);
+        trip.run(&["resume"]).refused(3, "PGM-6006", &differs);
+        trip.run(&["resume"])
+            .refused(4, "PGM-2006", &["nothing to resume"]);
+        forget();
+        trip.run(&["rollback"]).refused(3, "PGM-6006", &differs);
+        trip.run(&["rollback"]).demand(0);
+        trip.prepare();
+
+        forget();
+        trip.run(&["cutover"]).refused(3, "PGM-6006", &differs);
+        forget();
+        trip.run(&["prepare"]).refused(3, "PGM-6006", &differs);
+        trip.run(&["cutover"]).demand(0);
+        assert!(!found.exists());
+        trip.rollback();
+    });
+}
+
+/// A cutover that failed says with its own error what differs.
+#[test]
+fn a_cutover_that_failed_says_what_differs() {
+    as_server_user("a_cutover_that_failed_says_what_differs", || {
+        let shop = Shop::new("old-15", "new-18", "copy");
+        let trip = &shop.trip;
+        let server = shop.prepared();
+        let spoil = format!("touch '{}'; false", trip.old.join("base/77777").display());
+        let start = ["cutover", "--manifest", "--start-new-command", &spoil];
+        let said = [
+            "old compared with its manifest",
+            "base/77777: was not there",
+            "not all of its files are what its manifest says",
+        ];
+        let ran = trip.run(&start);
+        ran.demand(5);
+        let all = format!("{}{}", ran.stdout, ran.stderr);
+        for text in said {
+            assert!(all.contains(text), "no {text:?} in {all}");
+        }
+        drop(server);
+    });
+}
+
+/// Who asks for a manifest too late is told so.
+#[test]
+fn a_manifest_that_comes_too_late_is_refused_aloud() {
+    as_server_user("a_manifest_that_comes_too_late_is_refused_aloud", || {
+        let case = Case::of("old-15", "new-17", "copy");
+        let trip = &case.trip;
+        trip.prepare();
+        let underway = trip.frozen_cutover("step_intended", "carry-transaction-state");
+        underway.kill();
+        let ran = trip.run(&["resume", "--manifest"]);
+        ran.demand(0);
+        let all = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(all.contains("no manifest can be recorded now"), "{all}");
+        trip.rollback();
+    });
+}
+
+fn wait_for(mut there: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !there() {
+        assert!(started.elapsed() < LIMIT, "it does not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

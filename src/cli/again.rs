@@ -52,6 +52,7 @@ pub fn run(global: &Global, arguments: &Clusters) -> Exit {
     };
     run.announce("prepare", Some(plan.mode), &[Phase::Prepare]);
     let ready = still_prepared(&journal)
+        .and_then(|()| nothing_untold(&run, &plan, &state))
         .and_then(|()| agree(arguments, &plan))
         .and_then(|()| examine(&run, &plan, &state, _old, &arguments.skip));
     let (plan, old, lock) = match ready {
@@ -68,6 +69,12 @@ pub fn run(global: &Global, arguments: &Clusters) -> Exit {
             anew(&run, &plan, &arguments.skip)
         }
     }
+}
+
+/// What a killed way back has found is said before anything is made of old again.
+fn nothing_untold(run: &Run, plan: &Plan, state: &StateDir) -> Result<()> {
+    let cx = Context::new(plan, &run.stream, &run.cancel, state.area.clone(), None);
+    cx.found_in_old()?.map_or(Ok(()), Err)
 }
 
 /// Events of this run are kept from now on: before, all might have begun anew.

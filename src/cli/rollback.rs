@@ -19,7 +19,7 @@ pub fn run(global: &Global, arguments: &Rollback) -> Exit {
         |engine, plan, _| {
             let standing = engine.state().standing();
             if standing == Standing::RolledBack {
-                return Outcome::done(standing);
+                return engine.gone_back();
             }
             match migration::new_is_down(engine, plan) {
                 Ok(new_state) => engine.rollback(new_state, arguments.discard_new_writes),

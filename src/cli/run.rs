@@ -14,7 +14,7 @@ use crate::pg::DataDir;
 use crate::plan::{Mode, Plan, start_command};
 use crate::render::{Clusters, JsonLines, Look, Show, Terminal, standing_sentence};
 use crate::server::{self, install_signal_handlers};
-use crate::steps::{KEEP_NEW, NewState, new_state, registry};
+use crate::steps::{KEEP_NEW, NewState, compared_old, new_state, registry};
 use crate::work::Cancel;
 
 /// One command at work.
@@ -152,6 +152,7 @@ fn clusters(plan: &Plan) -> Clusters<'_> {
         early: early.is_some(),
         shared: early.unwrap_or(plan.mode.shares_files()),
         serving: serving(plan),
+        differs: differs(plan),
     }
 }
 
@@ -163,6 +164,12 @@ fn serving(plan: &Plan) -> bool {
         major: plan.old.version.major,
     };
     matches!(server::running(&old), Ok(Some(_)))
+}
+
+/// Whether the last way back has found that old is not what it was.
+fn differs(plan: &Plan) -> bool {
+    let compared = Area::new(&plan.state_dir).map(|area| compared_old(&area));
+    matches!(compared, Ok(Some(compared)) if compared.differs())
 }
 
 /// Whether new has been started since it was handed over.

@@ -12,7 +12,7 @@ use crate::journal::{Standing, State};
 use crate::pg::amount::count;
 use crate::plan::Plan;
 use crate::server::privileges;
-use crate::steps::{Context, NewState, new_state, read_and_compare};
+use crate::steps::{Context, NewState, compared_old, new_state, read_and_compare};
 
 /// How many changes are named.
 const NAMED: usize = 20;
@@ -75,6 +75,13 @@ fn describe(run: &Run, state: &State, plan: &Plan, new: Result<NewState>) {
         state.standing(),
         Standing::Upgraded | Standing::RollingBack | Standing::Finalizing | Standing::Finalized
     );
+    // Whoever holds the lock tells it with its exit status.
+    let compared = Area::new(&plan.state_dir).map(|area| compared_old(&area));
+    if let Ok(Some(found)) = compared
+        && let Some(error) = found.error().filter(|_| !found.told)
+    {
+        warn(run, error.to_string());
+    }
     match new {
         Ok(NewState::Untouched) => {}
         // The standing says so.

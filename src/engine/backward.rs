@@ -32,12 +32,18 @@ impl Engine<'_> {
     }
 
     /// Everything is undone; what was found out meanwhile is told now.
-    pub(super) fn gone_back(&mut self) -> Outcome {
+    pub fn gone_back(&mut self) -> Outcome {
         let standing = self.state().standing();
         match self.cx.found_in_old() {
             Ok(None) => Outcome::done(standing),
             Ok(Some(error)) | Err(error) => Outcome::found(error, standing),
         }
+    }
+
+    /// What a way back found that was killed between its last act and the telling.
+    pub fn left_untold(&mut self) -> Option<Outcome> {
+        let outcome = self.gone_back();
+        outcome.error.is_some().then_some(outcome)
     }
 
     /// Whether an interrupted way back may be gone on: while new's control file is in place,

@@ -67,6 +67,15 @@ impl Engine<'_> {
     /// A failure or an interruption undoes the cutover and nothing else, so that old can go
     /// back into service at once and the cutover be tried again.
     pub fn cutover(&mut self) -> Outcome {
+        let standing = self.state().standing();
+        if standing == Standing::Prepared {
+            if let Some(found) = self.left_untold() {
+                return found;
+            }
+            if let Err(error) = self.cx.forget_manifest() {
+                return Outcome::unchanged(error, Some(standing));
+            }
+        }
         let ran = self
             .run(Phase::Cutover)
             .and_then(|()| self.reach(Milestone::Upgraded));
@@ -105,6 +114,9 @@ impl Engine<'_> {
                 ),
                 Some(standing),
             ),
+            standing @ (Standing::Prepared | Standing::RolledBack) => self
+                .left_untold()
+                .unwrap_or_else(|| nothing_to_resume(standing)),
             Standing::Preparing => match self.backward(Target::Anew) {
                 Ok(()) => self.prepare(),
                 Err(error) => self.stopped(error),
@@ -114,10 +126,7 @@ impl Engine<'_> {
                 Ok(()) => self.go_on_backward(),
                 Err(error) => self.stopped(error),
             },
-            standing => Outcome::unchanged(
-                Error::new(Code::WrongStanding, "there is nothing to resume"),
-                Some(standing),
-            ),
+            standing => nothing_to_resume(standing),
         }
     }
 
@@ -151,7 +160,11 @@ impl Engine<'_> {
                     self.steps[at].renew(&mut self.cx, &entry.intent)?;
                 }
                 Some(_) => self.apply(at)?,
-                None if last.is_some_and(|last| at < last) => {}
+                None if last.is_some_and(|last| at < last) => {
+                    if let Some(missed) = self.steps[at].missed(&self.cx) {
+                        self.cx.warn(missed);
+                    }
+                }
                 None => {
                     self.cx.cancel.check()?;
                     if self.steps[at].needed(&self.cx)? {
@@ -252,13 +265,13 @@ impl Engine<'_> {
             return self.stopped(error.fact("new cluster", second.to_string()));
         }
         match self.backward(to) {
-            Ok(()) => match self.gone_back().error {
-                None => Outcome::undone(error, self.state().standing()),
-                Some(found) => {
-                    let error = error.fact("and then", found.to_string());
-                    Outcome::undone(error, self.state().standing())
-                }
-            },
+            Ok(()) => {
+                let error = match self.gone_back().error {
+                    Some(found) => also_found(error, &found),
+                    None => error,
+                };
+                Outcome::undone(error, self.state().standing())
+            }
             Err(second) => self.stopped(error.fact("undoing it failed too", second.to_string())),
         }
     }
@@ -271,6 +284,21 @@ impl Engine<'_> {
         };
         Outcome::stopped(error, self.state().standing())
     }
+}
+
+/// What the way back found is said, but the error stays that which it was begun for.
+fn also_found(error: Error, found: &Error) -> Error {
+    let error = error.fact("old compared with its manifest", found.message());
+    let differences = found
+        .facts()
+        .iter()
+        .filter(|(name, _)| name == "difference");
+    differences.fold(error, |error, (name, what)| error.fact(name, what))
+}
+
+fn nothing_to_resume(standing: Standing) -> Outcome {
+    let error = Error::new(Code::WrongStanding, "there is nothing to resume");
+    Outcome::unchanged(error, Some(standing))
 }
 
 fn interrupted(error: &Error) -> bool {

@@ -6,7 +6,7 @@ use crate::disk::{Area, Lock};
 use crate::error::{Code, Error, Remedy, Result};
 use crate::journal::{FORMAT, JOURNAL_FILE, Journal, Opened, Standing, State};
 use crate::plan::{self, Plan};
-use crate::steps::PLAN_FILE;
+use crate::steps::{PLAN_FILE, compared_old};
 
 use super::recorder::EVENTS_FILE;
 
@@ -33,7 +33,7 @@ impl StateDir {
         let lock = Lock::acquire(&area)?;
         if let Some(state) = Journal::read(&area)? {
             match state.standing() {
-                Standing::RolledBack | Standing::Finalized => {}
+                Standing::RolledBack | Standing::Finalized => nothing_untold(&area)?,
                 standing => return Err(unfinished(path, standing)),
             }
         }
@@ -216,6 +216,18 @@ fn clean(area: &Area, kept: &[&str]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What a killed way back has found must not be removed before anybody knows.
+fn nothing_untold(area: &Area) -> Result<()> {
+    let untold = compared_old(area).filter(|compared| !compared.told);
+    let Some(error) = untold.and_then(|compared| compared.error()) else {
+        return Ok(());
+    };
+    let tell = read_plan(area)?.command("rollback");
+    Err(error
+        .fact("told by", "rollback, once; then prepare again")
+        .remedy(Remedy::command(tell)))
 }
 
 fn missing(path: &Path) -> Error {

@@ -33,6 +33,8 @@ pub struct Clusters<'a> {
     pub shared: bool,
     /// Whether a server of the operator runs in old.
     pub serving: bool,
+    /// Whether old was compared with its manifest on the way back, and differs.
+    pub differs: bool,
 }
 
 /// What state the clusters are in, and which of them may be started: a clause without a full stop.
@@ -45,17 +47,24 @@ pub fn standing_sentence(standing: Standing, clusters: Clusters<'_>) -> String {
         true => "its server is running",
         false => "may be started",
     };
+    let is_as_it_was = match clusters.differs {
+        true => {
+            "has everything back that the migration took, but not all of its files are what its \
+             manifest says, and"
+        }
+        false => "is as it was and",
+    };
     match standing {
         Standing::Preparing | Standing::Prepared | Standing::CuttingOver if clusters.early => {
             early_sentence(clusters)
         }
         Standing::Preparing => format!(
             "the new cluster in {new} is half built and cannot be started; \
-             the old cluster in {old} is as it was and {may_be_started}"
+             the old cluster in {old} {is_as_it_was} {may_be_started}"
         ),
         Standing::Prepared => format!(
             "the new cluster in {new} is built and waits for the cutover; \
-             the old cluster in {old} is as it was and {may_be_started}"
+             the old cluster in {old} {is_as_it_was} {may_be_started}"
         ),
         Standing::CuttingOver if clusters.started && clusters.shared => format!(
             "the new cluster in {new} has been started before the cutover ended; the files of \
@@ -103,7 +112,7 @@ pub fn standing_sentence(standing: Standing, clusters: Clusters<'_>) -> String {
              nor the new one in {new}: roll back again"
         ),
         Standing::RolledBack => format!(
-            "everything was undone; the old cluster in {old} is as it was and {may_be_started}; \
+            "everything was undone; the old cluster in {old} {is_as_it_was} {may_be_started}; \
              nothing of the migration is left in {new}"
         ),
         Standing::Finalizing => format!(
@@ -155,6 +164,7 @@ mod tests {
             early: false,
             shared,
             serving: false,
+            differs: false,
         }
     }
 
@@ -189,6 +199,13 @@ mod tests {
             };
             standing_sentence(standing, serving)
         });
+        let differs = [Standing::Prepared, Standing::RolledBack].map(|standing| {
+            let differs = Clusters {
+                differs: true,
+                ..clusters(false, true)
+            };
+            standing_sentence(standing, differs)
+        });
         let incomplete = [false, true].map(|shared| Clusters {
             early: true,
             ..clusters(false, shared)
@@ -200,6 +217,7 @@ mod tests {
             &too_early,
             &meanwhile,
             &serving,
+            &differs,
             &incomplete,
         ];
         let all = kinds.concat();

@@ -52,6 +52,8 @@ pub struct Context<'a> {
     pub sink: &'a dyn Sink,
     /// The request to stop.
     pub cancel: &'a Cancel,
+    /// The same, also on a way back, for what may be left out of it.
+    asked: &'a Cancel,
     /// The state directory.
     pub state: Area,
     /// What the operator wants to be done around the cutover.
@@ -87,7 +89,7 @@ pub struct Context<'a> {
 use catalogs::Derived;
 
 pub use control::{KEEP_NEW, NewState, new_state, started_early};
-pub use manifest::ComparedOld;
+pub use manifest::{ComparedOld, compared_old};
 pub use old::{OldAtHand, Remembered};
 pub use service::{Handover, Outage, wait_until_ready, wait_until_started};
 
@@ -108,6 +110,7 @@ impl<'a> Context<'a> {
             plan,
             sink,
             cancel,
+            asked: cancel,
             state,
             handover: Handover::default(),
             outage: Outage::default(),

@@ -30,6 +30,11 @@ impl Cancel {
         self.0.load(Ordering::SeqCst) != 0
     }
 
+    /// Takes the wish as fulfilled: from here on a later one counts.
+    pub fn answered(&self) {
+        self.0.store(0, Ordering::SeqCst);
+    }
+
     /// An error if somebody has asked to stop.
     pub fn check(&self) -> Result<()> {
         match i32::try_from(self.0.load(Ordering::SeqCst)) {

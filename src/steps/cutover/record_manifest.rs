@@ -26,10 +26,16 @@ impl Step for RecordManifest {
         Ok(cx.handover.manifest)
     }
 
+    fn missed(&self, cx: &Context<'_>) -> Option<&'static str> {
+        let wanted = cx.handover.manifest;
+        wanted.then_some("the cutover has changed old already; no manifest can be recorded now")
+    }
+
     /// No server runs in old from here on until all that follows is undone.
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
         cx.keep_hold_of_old()?;
-        let manifest = cx.read_manifest(NAME)?;
+        cx.begin_manifest()?;
+        let manifest = cx.read_manifest(NAME, cx.cancel)?;
         cx.old_is_untouched(CONTROL)?;
         cx.save_manifest(&manifest)?;
         let files = counted(manifest.files(), "file");
