@@ -6,17 +6,24 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use nix::sys::statfs::{BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FsType, XFS_SUPER_MAGIC, fstatfs};
+use nix::sys::statfs::{
+    BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FsType, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs,
+};
 use nix::unistd::syncfs;
 
 use super::act::{Act, ask, failure, read_failure, trace};
 use crate::error::Result;
 use crate::fault;
 
-/// Those that write to a disk themselves and wait for it. Others hand on what they hold and wait
+/// Those that write to a disk themselves and wait for it, or have none. Others hand on what they hold and wait
 /// for nobody (FUSE, CIFS), or do not see what the file system below them could not write
 /// (overlayfs).
-const LOCAL: [FsType; 3] = [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC];
+const LOCAL: [FsType; 4] = [
+    EXT4_SUPER_MAGIC,
+    XFS_SUPER_MAGIC,
+    BTRFS_SUPER_MAGIC,
+    TMPFS_MAGIC,
+];
 
 /// A file system, from a moment on.
 #[derive(Debug)]
