@@ -18,6 +18,9 @@ pub(super) fn beside(cx: &mut Context<'_>, step: &'static str) -> Result<(Passed
 pub(super) fn call_witness(cx: &mut Context<'_>) -> Result<std::result::Result<Witness, String>> {
     let call = |cx: &Context<'_>| Witness::call(&cx.plan.old.data_dir, &cx.plan.old.version);
     match call(cx)? {
+        Ok(_) if !cx.old_runs_its_programs()? => Ok(Err(
+            "the server is of another release than its programs".to_owned(),
+        )),
         Ok(_) => {
             cx.settle_old()?;
             call(cx)

@@ -18,6 +18,8 @@ const NAME: usize = 24;
 const START: usize = 16;
 /// How many files are held open: fewer than every process may have.
 const HELD: usize = 256;
+/// Their bytes at most: a file that is held keeps its room, which the server may want.
+const HELD_BYTES: u64 = 4 << 30;
 
 /// The files of the WAL, read one after the other.
 ///
@@ -61,7 +63,9 @@ impl Segments {
             .filter(|name| !self.held.contains_key(name))
             .collect();
         names.sort_unstable();
-        names.truncate(HELD.saturating_sub(self.held.len()));
+        let room = HELD_BYTES / u64::from(self.layout.segment_size);
+        let most = usize::try_from(room).map_or(HELD, |room| room.min(HELD));
+        names.truncate(most.saturating_sub(self.held.len()));
         for name in names {
             if let Ok(file) = File::open(self.dir.join(&name)) {
                 self.held.insert(name, file);

@@ -151,6 +151,16 @@ impl Context<'_> {
         Ok(true)
     }
 
+    /// Whether old's server is of the release its programs are of, which may have been replaced
+    /// while it ran.
+    pub fn old_runs_its_programs(&mut self) -> Result<bool> {
+        let sql = "SELECT pg_catalog.current_setting('server_version_num')";
+        let rows = catalog::connect(self.old_server()?)?.text_rows(sql)?;
+        let version = &self.plan.old.version;
+        let number = u32::from(version.major.0) * 10_000 + u32::from(version.minor);
+        Ok(rows.concat() == [Some(number.to_string())])
+    }
+
     /// Old's control file.
     pub fn old_control(&self) -> Result<ControlFile> {
         ControlFile::read(&self.plan.old.data_dir)
