@@ -7,6 +7,7 @@ mod bytes;
 pub mod conf;
 pub mod control;
 pub mod datadir;
+mod fill;
 pub mod hba;
 pub mod id;
 pub mod page;
@@ -19,6 +20,7 @@ pub mod wal;
 
 pub use control::{ClusterState, ControlFile};
 pub use datadir::{DataDir, TablespaceLink};
+pub use fill::fill_at;
 pub use id::{FullXid, Lsn, MultiXid, Oid, RelFileNumber, SystemIdentifier, Timeline, Xid};
 pub use postmaster::{PostmasterOpts, PostmasterPid};
 pub use relfile::{Fork, RelFile};

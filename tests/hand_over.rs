@@ -284,12 +284,7 @@ fn only_a_way_back_that_has_taken_nothing_can_be_given_up() {
             trip.run(&["verify"]).demand(0);
 
             // A file that is missing stops the way back after it has taken new's control file.
-            let list = fs::read(trip.state().join("swap.json")).unwrap();
-            let list: serde_json::Value = serde_json::from_slice(&list).unwrap();
-            let folder = &list["folders"][0];
-            let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
-            let dir = Path::new(&text(&folder["new_root"])).join(text(&folder["new_dir"]));
-            let file = dir.join(text(&folder["files"][0][1]));
+            let file = trip.a_file_that_was_swapped();
             let aside = case.stock.cluster.scratch().join("aside");
             fs::rename(&file, &aside).unwrap();
             trip.run(&["rollback"]).demand(6);

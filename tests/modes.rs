@@ -88,12 +88,7 @@ fn a_file_that_is_missing_keeps_the_rest_of_new() {
         let case = Case::of(OLD, NEW, "swap");
         case.trip.prepare();
         case.trip.cutover();
-        let list = fs::read(case.trip.state().join("swap.json")).unwrap();
-        let list: serde_json::Value = serde_json::from_slice(&list).unwrap();
-        let folder = &list["folders"][0];
-        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
-        let dir = Path::new(&text(&folder["new_root"])).join(text(&folder["new_dir"]));
-        let file = dir.join(text(&folder["files"][0][1]));
+        let file = case.trip.a_file_that_was_swapped();
         let aside = case.stock.cluster.scratch().join("aside");
         fs::rename(&file, &aside).unwrap();
         case.trip

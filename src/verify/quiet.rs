@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -11,7 +10,7 @@ use crate::catalog::{Heap, Mark};
 use crate::error::{Code, Error, Result};
 use crate::pg::page::{HEADER_SIZE, PageHeader};
 use crate::pg::slru::{XactStatus, xact_position};
-use crate::pg::{Lsn, Xid, control};
+use crate::pg::{Lsn, Xid, control, fill_at};
 use crate::work::{Cancel, each, lock};
 
 /// Size of a page; the control files of both clusters were compared before.
@@ -198,7 +197,7 @@ fn scan_heap(data_dir: &Path, heap: &Path) -> Result<Pages> {
 fn scan_file(file: &File, path: &Path, pages: &mut Pages) -> Result<()> {
     let mut chunk = vec![0; CHUNK];
     for from in (0..).step_by(CHUNK) {
-        let filled = fill(file, &mut chunk, from)
+        let filled = fill_at(file, &mut chunk, from)
             .map_err(|e| Error::io(Code::NotReadable, "read", path, &e))?;
         for page in chunk[..filled].chunks(PAGE) {
             pages.seen += 1;
@@ -212,20 +211,6 @@ fn scan_file(file: &File, path: &Path, pages: &mut Pages) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Reads from a position on; gives how much there was.
-fn fill(file: &File, chunk: &mut [u8], from: u64) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while filled < chunk.len() {
-        match file.read_at(&mut chunk[filled..], from + filled as u64) {
-            Ok(0) => break,
-            Ok(bytes) => filled += bytes,
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(filled)
 }
 
 #[cfg(test)]

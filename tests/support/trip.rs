@@ -250,6 +250,16 @@ impl Trip {
         lines(&self.state().join(JOURNAL))
     }
 
+    /// Where in new the first file lies that the list of moves has.
+    pub fn a_file_that_was_swapped(&self) -> PathBuf {
+        let list = fs::read(self.state().join("swap.json")).unwrap();
+        let list: Value = serde_json::from_slice(&list).unwrap();
+        let folder = &list["folders"][0];
+        let path = |value: &Value| PathBuf::from(value.as_str().unwrap());
+        let dir = path(&folder["new_root"]).join(path(&folder["new_dir"]));
+        dir.join(path(&folder["files"][0][1]))
+    }
+
     /// The events that were kept.
     pub fn events(&self) -> Vec<Value> {
         lines(&self.state().join("events.jsonl"))

@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::Layout;
-use crate::pg::Lsn;
 use crate::pg::control::is_wal_file;
+use crate::pg::{Lsn, fill_at};
 
 /// How much is read at a time.
 const CHUNK: u64 = 256 << 10;
@@ -108,7 +108,7 @@ impl Segments {
         let wanted = CHUNK.min(u64::from(self.layout.segment_size) - from);
         self.at = at;
         self.chunk.resize(wanted as usize, 0);
-        let read = fill(&file, &mut self.chunk, from).map_err(|e| failed(&e))?;
+        let read = fill_at(&file, &mut self.chunk, from).map_err(|e| failed(&e))?;
         self.chunk.truncate(read);
         self.open = Some((name, file));
         Ok(())
@@ -128,20 +128,6 @@ impl Segments {
             (self.layout.written_for(&start) == Some(segment)).then_some(file)
         })
     }
-}
-
-/// Reads from a position on; gives how much there was.
-fn fill(file: &File, chunk: &mut [u8], from: u64) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while filled < chunk.len() {
-        match file.read_at(&mut chunk[filled..], from + filled as u64) {
-            Ok(0) => break,
-            Ok(bytes) => filled += bytes,
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(filled)
 }
 
 #[cfg(test)]
