@@ -16,11 +16,10 @@ use support::trip::Trip;
 use support::{Cluster, as_server_user};
 
 /// Old and new versions, and how files move.
-const WAYS: [(&str, &str, &str); 3] = [
-    ("old-10", "new-15", "copy"),
-    ("old-13", "new-17", "link"),
-    ("old-17", "new-18", "link"),
-];
+type Way = (&'static str, &'static str, &'static str);
+const FROM_10: Way = ("old-10", "new-15", "copy");
+const FROM_13: Way = ("old-13", "new-17", "link");
+const FROM_17: Way = ("old-17", "new-18", "link");
 
 /// Tables with partitions by the hour, as far as this version has them.
 fn partitioned(old: &str) -> String {
@@ -119,7 +118,7 @@ fn demand_gone(trip: &Trip) {
 #[test]
 fn partitions_that_came_and_went() {
     as_server_user("partitions_that_came_and_went", || {
-        for (old_version, new_version, mode) in WAYS {
+        for (old_version, new_version, mode) in [FROM_10, FROM_17] {
             let case = Case::of(old_version, new_version, mode);
             let (trip, old) = (&case.trip, &case.stock.cluster);
             let server = old.start();
@@ -236,7 +235,7 @@ const CHANGES: &[(&str, &str)] = &[
 #[test]
 fn tables_and_indexes_that_came_and_went() {
     as_server_user("tables_and_indexes_that_came_and_went", || {
-        for (old_version, new_version, mode) in WAYS {
+        for (old_version, new_version, mode) in [FROM_10, FROM_13] {
             let case = Case::of(old_version, new_version, mode);
             let (trip, old) = (&case.trip, &case.stock.cluster);
             let server = old.start();
