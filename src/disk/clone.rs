@@ -5,12 +5,14 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use nix::errno::Errno;
+
 use super::act::{Act, ask, failure, read_failure, trace};
 use super::copy::open_regular;
 use super::dir::{AreaDir, OldDir, plain};
 use super::sync::begin_writing;
 use super::write::create;
-use crate::error::Result;
+use crate::error::{Code, Error, Remedy, Result};
 use crate::fault;
 
 /// The most that one call copies, so that a request to stop is seen between two.
@@ -56,7 +58,7 @@ impl AreaDir {
         ask(way.act)
             .map_err(io::Error::from)
             .and_then(|()| (way.fill)(&from, &to, len))
-            .map_err(|e| failure(way.doing, &path, e).fact("file", from_path.display()))?;
+            .map_err(|e| refused(way, &path, e).fact("file", from_path.display()))?;
         trace(way.name, || [from_path.clone(), path.clone()]);
         begin_writing(&to);
         fault::point(way.done);
@@ -95,6 +97,19 @@ const RANGE: Way = Way {
     fill: copy_range,
 };
 
+/// A file system that cannot do it says so in several ways, none of which tells what to do.
+fn refused(way: &Way, path: &Path, error: io::Error) -> Error {
+    match error.raw_os_error().map(Errno::from_raw) {
+        None | Some(Errno::EOPNOTSUPP | Errno::ENOTTY | Errno::ENOSYS | Errno::EINVAL) => {
+            let remedy = "use --mode auto, which clones what can be cloned, or --copy";
+            Error::io(Code::FileSystems, way.doing, path, &error)
+                .fact("path", path.display())
+                .remedy(Remedy::manual(remedy))
+        }
+        Some(_) => failure(way.doing, path, error),
+    }
+}
+
 fn length(file: &File, path: &Path) -> Result<u64> {
     let found = file.metadata();
     Ok(found.map_err(|e| read_failure("examine", path, e))?.len())
@@ -125,7 +140,6 @@ pub(super) fn copy_range(from: &File, to: &File, len: u64) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::disk::Area;
-    use crate::error::Code;
     use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
@@ -170,6 +184,7 @@ mod tests {
             }
             Err(error) => {
                 assert!(error.message().contains("could not clone to"), "{error}");
+                assert_eq!(error.code(), Code::FileSystems);
                 assert_eq!(fs::metadata(&made).unwrap().len(), 0);
             }
         }
