@@ -11,6 +11,8 @@ class Case:
     indexes: bool = True
     large_objects: int = 0
     gigabytes: int = 0
+    # More of these in a second table, of segments that are nothing but a hole.
+    hollow_gigabytes: int = 0
 
     def max_locks(self):
         """pg_dump locks every table of a database in one transaction."""
@@ -26,6 +28,7 @@ CASES = {
     "large-objects": Case("300,000 large objects", large_objects=300_000),
     "5gb": Case("5 GB in one table", gigabytes=5),
     "2gb": Case("2 GB in one table", gigabytes=2),
+    "1tb": Case("1 TB in two tables, all but 1 GB of it holes", gigabytes=1, hollow_gigabytes=1023),
     "memory": Case("100,000 relations (33,334 tables without indexes)", 33_334, indexes=False),
 }
 
@@ -81,6 +84,8 @@ def script_of(case):
                                 index=INDEX if case.indexes else "")
     if case.large_objects:
         script += LARGE_OBJECTS.format(large_objects=case.large_objects)
+    if case.hollow_gigabytes:
+        script += "CREATE TABLE t_hollow (id int);\nSELECT pg_relation_filepath('t_hollow');\n"
     script += "\\connect postgres\n"
     for number in range(2, case.databases + 1):
         script += f"CREATE DATABASE d_{number} TEMPLATE d_1 STRATEGY file_copy;\n"

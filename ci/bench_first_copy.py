@@ -23,8 +23,8 @@ def pg_migrator(bench, old, new, directory, late):
     log, program = directory / "log", bench.work / "pg_migrator"
     begin = time.monotonic()
     with bench.quiet_machine():
-        bench.run([program, "prepare", "--copy", "-U", "postgres", "-b", old.bindir,
-                   "-B", new.bindir, "-d", old.data, "-D", new.data], log)
+        peaks = [bench.run([program, "prepare", "--copy", "-U", "postgres", "-b", old.bindir,
+                            "-B", new.bindir, "-d", old.data, "-D", new.data], log)]
     prepare = time.monotonic() - begin
     settings(bench, new.data)
     words = [program, "cutover", "--start", "-D", new.data]
@@ -37,12 +37,13 @@ def pg_migrator(bench, old, new, directory, late):
         bench.run([*psql(bench), "-c", CHANGE], log)
     begin = time.monotonic()
     with bench.quiet_machine(), Watch(old=old.data, new=new.data) as watch:
-        bench.run(words, log)
+        peaks.append(bench.run(words, log))
     events = told(new.data.with_name(f"{new.data.name}.migration") / "events.jsonl")
     moved = [event["detail"] for event in events
              if event["event"] == "step_finished" and event["step"] == "transfer-files"]
     return {"seconds": down(watch), "prepare": prepare, "moved": moved[-1],
             "cutover": time.monotonic() - begin,
+            "megabytes": max(peak.megabytes() for peak in peaks),
             "parts": seconds_by_step(events[-1]["downtime_parts"])}
 
 
@@ -62,8 +63,8 @@ def run(bench, program, old, new, version, directory, late):
 def rows(results, median, seconds, ratio):
     """The table, from results of this kind."""
     yield ("| old cluster | to | 1 % of the pages changed | pg_upgrade --copy | pg_migrator "
-           "| ratio | prepare, beside the load | whole cutover | after the stop |")
-    yield "|---|--:|---|--:|--:|--:|--:|--:|---|"
+           "| ratio | prepare, beside the load | whole cutover | memory | after the stop |")
+    yield "|---|--:|---|--:|--:|--:|--:|--:|--:|---|"
     for case, new, theirs, ours in grouped(results):
         for mode in ("first-copy", "first-copy-late"):
             own = [run for run in ours if run["mode"] == mode]
@@ -75,4 +76,5 @@ def rows(results, median, seconds, ratio):
             yield "| " + " | ".join([
                 case.title, new, when, seconds(peer), seconds(mine), ratio(mine, peer),
                 seconds(median(run["prepare"] for run in own)),
-                seconds(median(run["cutover"] for run in own)), own[-1]["moved"]]) + " |"
+                seconds(median(run["cutover"] for run in own)),
+                f"{max(run['megabytes'] for run in own):.0f} MB", own[-1]["moved"]]) + " |"
