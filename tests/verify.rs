@@ -178,6 +178,8 @@ fn nothing_is_found_after_drift_and_large_objects() {
         server.sql("app", "SELECT lo_from_bytea(0, 'large')");
         server.sql("app", "VACUUM FULL items");
         server.stop();
+        let said = ["old has run since it was prepared", "prepare again"];
+        trip.run(&["verify"]).refused(4, "PGM-2006", &said);
         trip.cutover();
         trip.run(&["verify"]).demand(0);
         let segment = trip.new.join("base/1/77777");

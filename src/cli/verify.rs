@@ -78,6 +78,7 @@ fn compare(engine: &mut Engine<'_>, plan: &Plan, run: &Run) -> Result<()> {
             .and_then(|map| verify::contents(&map, (mode, plan.checksums), plan.jobs, cx.cancel)),
     };
     let compared = compared.and_then(|compared| and_nothing_else(cx, plan, compared));
+    let compared = compared.map_err(|error| where_old_has_run(cx, error));
     let compared = compared.and_then(|compared| differences(&compared).map_or(Ok(compared), Err));
     run.stream.emit(match &compared {
         Ok(compared) => EventKind::StepFinished {
@@ -88,6 +89,22 @@ fn compare(engine: &mut Engine<'_>, plan: &Plan, run: &Run) -> Result<()> {
         Err(_) => EventKind::StepFailed { step: step() },
     });
     compared.map(|_| ())
+}
+
+/// A relation that was rewritten since it was prepared has another file, which only the cutover
+/// looks up.
+fn where_old_has_run(cx: &Context<'_>, error: Error) -> Error {
+    match error.code() == Code::FileVanished && cx.old_was_started() == Ok(true) {
+        true => Error::new(
+            Code::WrongStanding,
+            "old has run since it was prepared, and has put relations into other files",
+        )
+        .remedy(Remedy::manual(
+            "prepare again and verify then, or verify after the cutover, which moves the files \
+             that old has at that time",
+        )),
+        false => error,
+    }
 }
 
 /// Adds what new has beside the files that came from old.
