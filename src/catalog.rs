@@ -22,7 +22,7 @@ pub use fingerprint::{Fingerprint, FingerprintQuery, fingerprint};
 pub use inventory::{Inventory, Objects, inventory};
 pub use large_objects::{ABOUT_LARGE_OBJECTS, LargeObjects};
 pub use portrait::{Likeness, Portrait, Sketch, portray, portray_and};
-pub use read::{connect, read, read_and, read_contents, read_shared};
+pub use read::{connect, read, read_and, read_and_with_help, read_contents, read_shared};
 pub use reading::{Heap, Mark, Reading, RelationMap, read_in_use};
 pub use relation::{Persistence, RelKind, Relation};
 pub use snapshot::{Database, LocaleProvider, Role, Snapshot, Tablespace, TemplateSettings};

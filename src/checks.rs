@@ -10,6 +10,7 @@
 mod access_rules;
 mod check;
 mod file;
+mod interview;
 mod lock_table;
 mod page;
 mod probe;
@@ -26,13 +27,14 @@ mod trial;
 
 pub use check::{Applies, Check, Question, RemedyKind, RemedySpec, Scope, Severity};
 pub use file::{Example, Statement, all, parse};
+pub use interview::{Asked, Interviews};
 pub use lock_table::lock_table;
 pub use page::page;
 pub use probe::Probe;
 pub use range::VersionRange;
 pub use rehearsal::{EXPLANATION, REHEARSAL, Rehearsal, Rehearsed, Watcher};
 pub use report::{Finding, Report};
-pub use run::{Applicable, Asked, Subject, run};
+pub use run::{Applicable, Subject, run};
 pub use selection::{Selection, nearest};
 pub use template::Template;
 pub use trial::{NewVersion, Trials};

@@ -38,7 +38,7 @@ pub use pg_dump::PgDump;
 pub use pg_dumpall::PgDumpall;
 pub use pg_resetwal::PgResetwal;
 pub use pg_restore::PgRestore;
-pub use pool::in_each_database;
+pub use pool::{Alone, Help, in_each_database, in_each_database_with_help};
 pub use postmaster::Postmaster;
 pub use program::{Output, Program};
 pub use psql::Psql;

@@ -126,8 +126,11 @@ impl Bench {
         // Where it fails, a check must be able to tell why.
         let (old, cancel) = (self.server(), &self.cancel);
         let checks = self.applicable(checks);
-        let ask = |client: &mut server::Client, _: &Database| Ok(checks.ask_in(client, cancel));
-        let (snapshot, asked) = catalog::read_and(old, 1, cancel, ask).ok().unzip();
+        let interviews = checks.interviews(cancel);
+        let ask = |client: &mut server::Client, _: &Database| Ok(interviews.ask(client));
+        // Of two sessions one helps the other.
+        let read = catalog::read_and_with_help(old, 2, cancel, ask, &interviews);
+        let (snapshot, asked) = read.ok().unzip();
         let subject = self.subject(snapshot.as_ref(), 1);
         let report = checks::run(&checks, &subject, asked).map_err(|e| e.to_string())?;
         match report.not_made.first() {

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use super::fingerprint::{Fingerprint, FingerprintQuery};
 use super::inventory::{Inventory, Objects};
-use super::read::{connect, read_and};
+use super::read::{connect, read_and_with_help};
 use super::snapshot::{Database, Snapshot};
 use crate::error::Result;
-use crate::server::{Cancel, Client, Endpoint, in_each_database};
+use crate::server::{Alone, Cancel, Client, Endpoint, Help, in_each_database};
 
 /// From so many relations on, reading what a database will be recognised by takes so long that a
 /// session of its own, beside the dump, is worth it: a dump keeps one processor busy, and the
@@ -46,7 +46,7 @@ pub struct Sketch {
 ///
 /// Its parts are of one moment only because nothing changes in between.
 pub fn portray(server: &Endpoint, jobs: usize, cancel: &Cancel) -> Result<Portrait> {
-    let (portrait, _) = portray_and(server, jobs, cancel, |_, _| Ok(()))?;
+    let (portrait, _) = portray_and(server, jobs, cancel, |_, _| Ok(()), &Alone)?;
     Ok(portrait)
 }
 
@@ -56,6 +56,7 @@ pub fn portray_and<T: Send>(
     jobs: usize,
     cancel: &Cancel,
     work: impl Fn(&mut Client, &Database) -> Result<T> + Sync,
+    help: &dyn Help,
 ) -> Result<(Portrait, Vec<T>)> {
     let mut client = connect(server)?;
     let query = FingerprintQuery::new(&mut client)?;
@@ -64,13 +65,14 @@ pub fn portray_and<T: Send>(
     likeness.inventory.cluster = query.objects_of_cluster(&mut client)?;
     drop(client);
     let later = |database: &Database| jobs > 1 && database.relations.len() >= WORTH_A_SESSION;
-    let (snapshot, parts) = read_and(server, jobs, cancel, |client, database| {
+    let read = |client: &mut Client, database: &Database| {
         let part = match later(database) {
             true => None,
             false => Some(draw(&query, client)?),
         };
         Ok((part, work(client, database)?))
-    })?;
+    };
+    let (snapshot, parts) = read_and_with_help(server, jobs, cancel, read, help)?;
     let mut answers = Vec::with_capacity(parts.len());
     for (name, (part, answer)) in snapshot.connectable().into_iter().zip(parts) {
         if let Some(part) = part {

@@ -10,7 +10,7 @@ use super::snapshot::{self, Database, Role, Snapshot, Tablespace};
 use super::template;
 use crate::error::{Code, Error, Result};
 use crate::pg::{MultiXid, Oid, RelFileNumber, Xid};
-use crate::server::{Cancel, Client, Endpoint, in_each_database};
+use crate::server::{Alone, Cancel, Client, Endpoint, Help, in_each_database_with_help};
 
 /// Reads everything a plan needs to know about a cluster.
 ///
@@ -30,19 +30,31 @@ pub fn read_and<T: Send>(
     cancel: &Cancel,
     work: impl Fn(&mut Client, &Database) -> Result<T> + Sync,
 ) -> Result<(Snapshot, Vec<T>)> {
+    read_and_with_help(server, jobs, cancel, work, &Alone)
+}
+
+/// The same, where sessions that have no database left help with that work.
+pub fn read_and_with_help<T: Send>(
+    server: &Endpoint,
+    jobs: usize,
+    cancel: &Cancel,
+    work: impl Fn(&mut Client, &Database) -> Result<T> + Sync,
+    help: &dyn Help,
+) -> Result<(Snapshot, Vec<T>)> {
     let mut client = connect(server)?;
     let query = FingerprintQuery::new(&mut client)?;
     let mut snapshot = read_cluster(&mut Source::new(&mut client)?)?;
     drop(client);
     let names = snapshot.connectable();
-    let read = in_each_database(server, &names, jobs, cancel, |client, name| {
+    let read = |client: &mut Client, name: &str| {
         let database = snapshot
             .database(name)
             .ok_or_else(|| Error::new(Code::Internal, "a database went missing"))?;
         let database = read_contents(client, &query, database)?;
         let answer = work(client, &database)?;
         Ok((database, answer))
-    })?;
+    };
+    let read = in_each_database_with_help(server, &names, jobs, cancel, read, help)?;
     let mut answers = Vec::with_capacity(read.len());
     let connectable = snapshot
         .databases

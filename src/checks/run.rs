@@ -1,25 +1,16 @@
 //! Making checks.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
 use super::check::{Check, Question, Scope};
+use super::interview::{Answers, Asked, Interview, Interviews};
 use super::probe::Row;
 use super::report::Report;
 use super::selection::Selection;
-use super::stored_type::Held;
 use super::trial::Trials;
 use crate::catalog::Snapshot;
 use crate::error::{Code, Error, Family, Result};
 use crate::event::{SkipOption, Skipped};
 use crate::pg::{MajorVersion, quote};
-use crate::server::{Cancel, Client, Endpoint, in_each_database};
-
-/// How long one question may take in one database.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
-
-/// How long a question may wait for a lock that somebody else holds.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::server::{Cancel, Endpoint, in_each_database};
 
 /// What is checked.
 #[derive(Debug, Clone, Copy)]
@@ -47,10 +38,6 @@ pub struct Applicable<'c> {
     others: Vec<&'c Check>,
 }
 
-/// What the checks of each database were answered in one.
-#[derive(Debug)]
-pub struct Asked(Answers);
-
 impl<'c> Applicable<'c> {
     /// Chooses those that apply.
     pub fn new(checks: &'c [Check], old: MajorVersion, new: MajorVersion) -> Self {
@@ -76,10 +63,9 @@ impl<'c> Applicable<'c> {
         self
     }
 
-    /// Makes the checks of each database in the one the session is in.
-    pub fn ask_in(&self, client: &mut Client, cancel: &Cancel) -> Asked {
-        let each: Vec<&Check> = of(&self.wanted, Scope::EachDatabase);
-        Asked(questions(client, &each, cancel))
+    /// The checks of each database, to be made there by whoever has a session in it.
+    pub fn interviews<'a>(&self, cancel: &'a Cancel) -> Interviews<'c, 'a> {
+        Interviews::new(of(&self.wanted, Scope::EachDatabase), cancel)
     }
 }
 
@@ -149,7 +135,7 @@ fn ask_all<'c>(
     )?);
     let each = of(wanted, Scope::EachDatabase);
     answers.extend(match asked {
-        Some(asked) => of_databases(&each, &databases, asked.into_iter().map(|asked| asked.0)),
+        Some(asked) => of_databases(&each, &databases, asked.into_iter().map(Asked::answers)),
         None => ask_everywhere(&each, &databases, subject)?,
     });
     Ok(answers)
@@ -291,9 +277,6 @@ fn of_databases<'c>(
     all
 }
 
-/// The answers to some checks in one database.
-type Answers = Vec<Result<Vec<Row>>>;
-
 fn ask_one(checks: &[&Check], database: &String, subject: &Subject<'_>) -> Result<Answers> {
     match ask(checks, std::slice::from_ref(database), subject) {
         Ok(mut answers) => answers
@@ -311,76 +294,8 @@ fn stops(error: &Error) -> bool {
 fn ask(checks: &[&Check], databases: &[String], subject: &Subject<'_>) -> Result<Vec<Answers>> {
     let (jobs, cancel) = (subject.jobs, subject.cancel);
     in_each_database(subject.old, databases, jobs, cancel, |client, _| {
-        Ok(questions(client, checks, cancel))
+        Ok(Interview::new(checks).ask(client, cancel))
     })
-}
-
-/// A question is a transaction of its own, and read-only as every one of a session in old.
-fn questions(client: &mut Client, checks: &[&Check], cancel: &Cancel) -> Answers {
-    let limited = client.run_script(&format!(
-        "SET statement_timeout = {}; SET lock_timeout = {}",
-        STATEMENT_TIMEOUT.as_millis(),
-        LOCK_TIMEOUT.as_millis(),
-    ));
-    let empty = limited.clone().and_then(|()| empty(client, checks));
-    // Where that cannot be found out, each is asked, and says itself why it cannot be.
-    let empty = empty.unwrap_or_default();
-    let mut held = Held::default();
-    let answers = checks.iter().map(|check| {
-        cancel.check()?;
-        limited.clone()?;
-        match empty.contains(&*check.id) {
-            true => Ok(Vec::new()),
-            false => question(client, check, &mut held),
-        }
-    });
-    let answers = answers.collect();
-    // What else the session is for has no such limits; a session that is broken has no more use.
-    let _ = client.run_script("SET statement_timeout = 0; SET lock_timeout = 0");
-    answers
-}
-
-/// The checks that can find nothing in this database, by one statement for all.
-fn empty<'c>(client: &mut Client, checks: &[&'c Check]) -> Result<BTreeSet<&'c str>> {
-    let conditions = checks.iter().filter_map(|check| {
-        let condition = check.only_where.as_ref()?;
-        Some(format!(
-            "SELECT {} WHERE ({condition}\n) IS NOT TRUE",
-            quote::literal(&check.id)
-        ))
-    });
-    let conditions: Vec<String> = conditions.collect();
-    if conditions.is_empty() {
-        return Ok(BTreeSet::new());
-    }
-    let rows = client.text_rows(&conditions.join(" UNION ALL\n"))?;
-    let empty: BTreeSet<String> = rows.into_iter().flatten().flatten().collect();
-    let checks = checks.iter().map(|check| &*check.id);
-    Ok(checks.filter(|id| empty.contains(*id)).collect())
-}
-
-fn question(client: &mut Client, check: &Check, held: &mut Held) -> Result<Vec<Row>> {
-    let query = match &check.question {
-        Question::Query(query) => query,
-        Question::StoredType(types) if held.has(types, client)? => types.query(),
-        Question::StoredType(_) => return Ok(Vec::new()),
-        Question::Probe(_) => {
-            return Err(Error::new(Code::Internal, "a probe asks no database"));
-        }
-    };
-    client.text_rows(&select(&check.columns, query))
-}
-
-/// Puts the columns into the order in which they are declared.
-fn select(columns: &[String], query: &str) -> String {
-    let list = match columns {
-        [] => "NULL".to_owned(),
-        _ => (columns.iter())
-            .map(|column| format!("q.{}", quote::ident(column)))
-            .collect::<Vec<_>>()
-            .join(", "),
-    };
-    format!("SELECT {list} FROM (\n{query}\n) AS q")
 }
 
 #[cfg(test)]
@@ -397,19 +312,6 @@ mod tests {
         assert_eq!(front(&["a", "template1"]).unwrap(), "template1");
         assert_eq!(front(&["a", "b"]).unwrap(), "a");
         assert_eq!(front(&[]).unwrap_err().code(), Code::Connection);
-    }
-
-    #[test]
-    fn columns_are_asked_for_by_name() {
-        let columns = ["kind".to_owned(), "column".to_owned()];
-        assert_eq!(
-            select(&columns, "SELECT 1 -- one"),
-            "SELECT q.\"kind\", q.\"column\" FROM (\nSELECT 1 -- one\n) AS q"
-        );
-        assert_eq!(
-            select(&[], "SELECT 1"),
-            "SELECT NULL FROM (\nSELECT 1\n) AS q"
-        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::event::{ClusterFacts, EventKind, Level, PassageFacts, Sink};
 use crate::pg::amount::{counted, size};
 use crate::pg::page::PageLayout;
 use crate::plan::{Mode, Plan, locks_per_transaction};
-use crate::server::{Background, Client, Endpoint, Postmaster, PostmasterSpec};
+use crate::server::{Alone, Background, Client, Endpoint, Help, Postmaster, PostmasterSpec};
 use crate::survey::{Surveyed, decided, space_problems};
 use crate::work::Cancel;
 
@@ -228,12 +228,13 @@ fn read_and_ask(
     purpose: Purpose,
     checks: &checks::Applicable<'_>,
 ) -> Result<(Portrait, Option<Vec<checks::Asked>>)> {
-    let ask = |client: &mut Client, _: &Database| Ok(checks.ask_in(client, cancel));
-    match read(old, jobs, cancel, purpose, ask) {
+    let interviews = checks.interviews(cancel);
+    let ask = |client: &mut Client, _: &Database| Ok(interviews.ask(client));
+    match read(old, jobs, cancel, purpose, ask, &interviews) {
         Ok((portrait, asked)) => Ok((portrait, Some(asked))),
         Err(error) if error.code().family() == Family::Signal => Err(error),
         Err(_) => {
-            let (portrait, _) = read(old, jobs, cancel, purpose, |_, _| Ok(()))?;
+            let (portrait, _) = read(old, jobs, cancel, purpose, |_, _| Ok(()), &Alone)?;
             Ok((portrait, None))
         }
     }
@@ -246,11 +247,12 @@ fn read<T: Send>(
     cancel: &Cancel,
     purpose: Purpose,
     work: impl Fn(&mut Client, &Database) -> Result<T> + Sync,
+    help: &dyn Help,
 ) -> Result<(Portrait, Vec<T>)> {
     if purpose == Purpose::Dump && old.private {
-        return catalog::portray_and(old, jobs, cancel, work);
+        return catalog::portray_and(old, jobs, cancel, work, help);
     }
-    let (snapshot, answers) = catalog::read_and(old, jobs, cancel, work)?;
+    let (snapshot, answers) = catalog::read_and_with_help(old, jobs, cancel, work, help)?;
     let sketch = None;
     Ok((Portrait { snapshot, sketch }, answers))
 }

@@ -15,6 +15,26 @@ use crate::work::{Cancel, lock};
 /// How soon a statement that is running learns of a requested stop.
 const WATCH: Duration = Duration::from_millis(50);
 
+/// What sessions without a database of their own can do for those at work in one.
+pub trait Help: Sync {
+    /// Whether there is something for another session in this database.
+    fn wanted(&self, database: &str) -> bool;
+    /// Does it. Whatever goes wrong here the session at work there sees for itself.
+    fn give(&self, client: &mut Client);
+}
+
+/// Nobody is helped.
+#[derive(Debug, Clone, Copy)]
+pub struct Alone;
+
+impl Help for Alone {
+    fn wanted(&self, _: &str) -> bool {
+        false
+    }
+
+    fn give(&self, _: &mut Client) {}
+}
+
 /// Does the work in every database, in up to `jobs` sessions at a time.
 ///
 /// The answers come in the order of the databases. After the first error no more work is
@@ -26,6 +46,20 @@ pub fn in_each_database<T: Send>(
     jobs: usize,
     cancel: &Cancel,
     work: impl Fn(&mut Client, &str) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    in_each_database_with_help(server, databases, jobs, cancel, work, &Alone)
+}
+
+/// The same, where sessions that have no database left help in those that are worked in.
+///
+/// So a large database among small ones keeps more than one processor busy.
+pub fn in_each_database_with_help<T: Send>(
+    server: &Endpoint,
+    databases: &[String],
+    jobs: usize,
+    cancel: &Cancel,
+    work: impl Fn(&mut Client, &str) -> Result<T> + Sync,
+    help: &dyn Help,
 ) -> Result<Vec<T>> {
     cancel.check()?;
     let workers = jobs.clamp(1, databases.len().max(1));
@@ -44,6 +78,7 @@ pub fn in_each_database<T: Send>(
                 // Dropped when the worker ends, by a panic too.
                 let _alive = alive;
                 shared.run(worker, server, databases, cancel, work);
+                shared.help(worker, server, databases, cancel, help);
             });
         }
         drop(alive);
@@ -100,13 +135,35 @@ impl<T> Shared<T> {
         }
     }
 
-    fn run_one(
+    fn help(
+        &self,
+        worker: usize,
+        server: &Endpoint,
+        databases: &[String],
+        cancel: &Cancel,
+        help: &dyn Help,
+    ) {
+        // What was begun last is least done.
+        for database in databases.iter().rev() {
+            if self.stop.load(Ordering::SeqCst) || cancel.requested() {
+                return;
+            }
+            if help.wanted(database) {
+                let _ = self.run_one(worker, server, database, &|client: &mut Client, _: &str| {
+                    help.give(client);
+                    Ok(())
+                });
+            }
+        }
+    }
+
+    fn run_one<U>(
         &self,
         worker: usize,
         server: &Endpoint,
         database: &str,
-        work: &impl Fn(&mut Client, &str) -> Result<T>,
-    ) -> Result<T> {
+        work: &impl Fn(&mut Client, &str) -> Result<U>,
+    ) -> Result<U> {
         let mut client = server.connect(database)?;
         *lock(&self.running[worker]) = Some(client.cancel_token());
         let answer = work(&mut client, database);
