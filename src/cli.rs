@@ -20,6 +20,7 @@ mod resume;
 mod rollback;
 mod run;
 mod sight;
+mod space;
 mod status;
 mod survey;
 mod upgrade;

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::Uid;
 
 pub use ahead::read_ahead;
-pub use inventory::relation_files;
+pub use inventory::{Sizing, relation_files};
 pub use old::not_shut_down;
 pub use passages::{Passage, decided, mode_of_place};
 pub use space::space_problems;
@@ -33,6 +33,7 @@ use crate::error::{Code, Error, Result};
 use crate::pg::{ControlFile, DataDir, PostmasterPid};
 use crate::plan::{Inventory, Mode, Origin, TablespacePlace};
 use crate::server::{Installation, Running, Side};
+use inventory::Sizes;
 use old::Old;
 use overlap::Place;
 use owner::Owner;
@@ -60,6 +61,8 @@ pub struct Request {
     pub socket_dir: Option<PathBuf>,
     /// The install user, if it was given.
     pub username: Option<String>,
+    /// Whether nobody waits here for the sizes of old's files.
+    pub sizes_later: bool,
 }
 
 /// What was seen of both sides.
@@ -69,6 +72,9 @@ pub struct Sight {
     pub surveyed: Option<Surveyed>,
     /// All that is wrong, each with a code, facts and a remedy.
     pub problems: Vec<Error>,
+    /// The inventory with the sizes, where they were to be known later; what file systems lack
+    /// has not been looked for then.
+    pub sizing: Option<Sizing>,
 }
 
 /// Both sides as they were found.
@@ -138,8 +144,7 @@ pub fn survey(request: &Request) -> Sight {
 /// The same for a process with this user number.
 fn survey_as(request: &Request, us: Uid) -> Sight {
     let mut problems = Problems::default();
-    let old_installation = problems.keep_all(Installation::find(Side::Old, &request.old_bindir));
-    let new_installation = problems.keep_all(Installation::find(Side::New, &request.new_bindir));
+    let (old_installation, new_installation) = installations(request, &mut problems);
     let owner = Owner::of_cluster(&request.old_datadir, us);
     let old = old::examine(request, &owner, old_installation.as_ref(), &mut problems);
     pair::examine(
@@ -179,9 +184,13 @@ fn survey_as(request: &Request, us: Uid) -> Sight {
         state_dir.as_deref(),
     ));
     problems.extend(socket::problem(request.socket_dir.as_deref(), &owner));
-    let inventory = old
+    let sizes = match request.sizes_later {
+        true => Sizes::Later,
+        false => Sizes::Now,
+    };
+    let mut inventory = old
         .as_ref()
-        .and_then(|old| count(request, old, &mut problems));
+        .and_then(|old| count(request, old, sizes, &mut problems));
     let mut passages = Vec::new();
     // Nothing is tried in a directory of old.
     if let (Some(mode), Some(old), Some((_, true)), true) = (request.mode, &old, &inventory, apart)
@@ -196,7 +205,19 @@ fn survey_as(request: &Request, us: Uid) -> Sight {
         }
         problems.beside(passages.iter().filter_map(|passage| passage.problem(mode)));
     }
-    if let (Some(mode), Some(old), Some(new), Some(state_dir), Some((inventory, true))) = (
+    let mut sizing = None;
+    if let (Sizes::Later, Some(old), Some((_, whole))) = (sizes, &old, &inventory) {
+        if problems.any() {
+            let mut unreadable = Problems::default();
+            let told = !whole;
+            inventory = count(request, old, Sizes::Now, &mut unreadable);
+            problems.beside(unreadable.all().0.into_iter().filter(|_| !told));
+        } else {
+            sizing = begin_sizing(request, old);
+        }
+    }
+    if let (None, Some(mode), Some(old), Some(new), Some(state_dir), Some((inventory, true))) = (
+        &sizing,
         request.mode,
         &old,
         &request.new_datadir,
@@ -229,7 +250,25 @@ fn survey_as(request: &Request, us: Uid) -> Sight {
     if surveyed.is_none() && problems.is_empty() {
         problems.push(problems::unexplained());
     }
-    Sight { surveyed, problems }
+    Sight {
+        surveyed,
+        problems,
+        sizing,
+    }
+}
+
+/// Both, which are looked at at once.
+fn installations(
+    request: &Request,
+    problems: &mut Problems,
+) -> (Option<Installation>, Option<Installation>) {
+    let (old, new) = std::thread::scope(|scope| {
+        let new = scope.spawn(|| Installation::find(Side::New, &request.new_bindir));
+        let old = Installation::find(Side::Old, &request.old_bindir);
+        (old, new.join())
+    });
+    let new = new.unwrap_or_else(|_| Err(vec![problems::unexplained()]));
+    (problems.keep_all(old), problems.keep_all(new))
 }
 
 struct Found {
@@ -304,21 +343,36 @@ fn places(request: &Request, old: Option<&Old>, state_dir: Option<&Path>) -> Vec
 fn count(
     request: &Request,
     old: &Old,
+    sizes: Sizes,
     problems: &mut Problems,
 ) -> Option<(inventory::Counted, bool)> {
-    let new_data = request
-        .new_datadir
-        .as_deref()
-        .map_or_else(|| old.dir.path.clone(), path::named);
+    let new_data = new_data(request, old);
     let catalog_version = old.control.as_ref()?.catalog_version;
-    let (counted, missing) =
-        inventory::count(&old.dir, catalog_version, &old.tablespaces, &new_data);
+    let (counted, missing) = inventory::count(
+        &old.dir,
+        catalog_version,
+        &old.tablespaces,
+        &new_data,
+        sizes,
+    );
     let whole = old.sound && missing.is_empty();
     if old.sound {
         // Otherwise what is missing has been told with the layout.
         problems.beside(missing);
     }
     Some((counted, whole))
+}
+
+fn begin_sizing(request: &Request, old: &Old) -> Option<Sizing> {
+    let catalog_version = old.control.as_ref()?.catalog_version;
+    let (dir, tablespaces) = (old.dir.clone(), old.tablespaces.clone());
+    let new_data = new_data(request, old);
+    Some(Sizing::begin(dir, catalog_version, tablespaces, new_data))
+}
+
+fn new_data(request: &Request, old: &Old) -> PathBuf {
+    let given = request.new_datadir.as_deref();
+    given.map_or_else(|| old.dir.path.clone(), path::named)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::event::{Advice, EventKind, Found, Severity, Sink};
 use crate::pg::DataDir;
 use crate::plan::Mode;
 use crate::server::{LEFTOVER_LIMIT, privileges, stop_leftover, sweep_temporary};
-use crate::survey::{Request, Sight, Surveyed, read_ahead, survey as look};
+use crate::survey::{Request, Sight, Sizing, Surveyed, read_ahead, survey as look};
 
 /// Both sides as they were seen from outside, and old locked.
 pub struct Looked {
@@ -22,6 +22,8 @@ pub struct Looked {
     pub problems: Vec<Error>,
     /// Old's catalogs on their way into memory, where no server has them there.
     pub ahead: Option<ReadAhead>,
+    /// The sizes of old's files, where they are yet to be put into the inventory.
+    pub sizing: Option<Sizing>,
 }
 
 /// Becomes the owner of old, locks it, and looks at both sides from outside.
@@ -30,13 +32,16 @@ pub struct Looked {
 ///
 /// What is wrong with them, after all of it has been told.
 pub fn survey(run: &Run, global: &Global, arguments: &Clusters) -> Result<Looked> {
-    let (sight, lock, ahead) = own_and_look(run, global, arguments)?;
+    demand_copies(arguments)?;
+    let request = request(global, arguments);
+    let (sight, lock, ahead) = own_and_look(run, &request)?;
     let surveyed = sight.sound();
     Ok(Looked {
         surveyed: surveyed.map_err(|problems| one_error(run, problems))?,
         lock,
         problems: Vec::new(),
         ahead,
+        sizing: None,
     })
 }
 
@@ -46,7 +51,12 @@ pub fn survey(run: &Run, global: &Global, arguments: &Clusters) -> Result<Looked
 ///
 /// As for [`survey`], but only where nothing can be asked.
 pub fn survey_to_ask(run: &Run, global: &Global, arguments: &Clusters) -> Result<Looked> {
-    let (sight, lock, ahead) = own_and_look(run, global, arguments)?;
+    demand_copies(arguments)?;
+    let request = Request {
+        sizes_later: true,
+        ..request(global, arguments)
+    };
+    let (sight, lock, ahead) = own_and_look(run, &request)?;
     let problems = sight.problems;
     let Some(surveyed) = sight.surveyed else {
         return Err(one_error(run, problems));
@@ -57,22 +67,17 @@ pub fn survey_to_ask(run: &Run, global: &Global, arguments: &Clusters) -> Result
         lock,
         problems,
         ahead,
+        sizing: sight.sizing,
     })
 }
 
-fn own_and_look(
-    run: &Run,
-    global: &Global,
-    arguments: &Clusters,
-) -> Result<(Sight, Lock, Option<ReadAhead>)> {
-    demand_copies(arguments)?;
-    let request = request(global, arguments);
+fn own_and_look(run: &Run, request: &Request) -> Result<(Sight, Lock, Option<ReadAhead>)> {
     let old = DataDir::resolve(&request.old_datadir).map_err(|error| {
         // That it is closed says less than whose it is.
         if error.code() != Code::NotReadable {
             return error;
         }
-        match look(&request).problems {
+        match look(request).problems {
             problems if problems.is_empty() => error,
             problems => one_error(run, problems),
         }
@@ -84,7 +89,7 @@ fn own_and_look(
     // A server that runs has them in memory.
     let served = old.path.join("postmaster.pid").exists();
     let ahead = (!served).then(|| read_ahead(&old));
-    Ok((look(&request), lock, ahead))
+    Ok((look(request), lock, ahead))
 }
 
 /// Pages can be given checksums only where each of them passes through memory.
@@ -125,6 +130,7 @@ pub fn survey_again(run: &Run, arguments: &Clusters, lock: Lock) -> Result<Looke
         lock,
         problems: Vec::new(),
         ahead: None,
+        sizing: None,
     })
 }
 
@@ -139,6 +145,7 @@ fn request(global: &Global, arguments: &Clusters) -> Request {
         checksums: arguments.enable_checksums,
         socket_dir: arguments.socketdir.clone(),
         username: arguments.username.clone(),
+        sizes_later: false,
     }
 }
 

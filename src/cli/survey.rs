@@ -9,6 +9,7 @@ use super::findings::{Asking, tell};
 use super::rehearsal::rehearse;
 use super::run::Run;
 use super::sight::{Looked, one_error, tell_problems};
+use super::space::{late, put_sizes, same_problem, too_little_space};
 use crate::catalog::{self, Database, Portrait, Sketch, Snapshot};
 use crate::checks::{self, NewVersion, Rehearsal, Subject, Trials};
 use crate::disk::{Lock, temporary};
@@ -18,7 +19,7 @@ use crate::pg::amount::{counted, size};
 use crate::pg::page::PageLayout;
 use crate::plan::{Mode, Plan, locks_per_transaction};
 use crate::server::{Alone, Background, Client, Endpoint, Help, Postmaster, PostmasterSpec};
-use crate::survey::{Surveyed, decided, space_problems};
+use crate::survey::{Surveyed, decided};
 use crate::work::Cancel;
 
 /// What old is examined for.
@@ -68,20 +69,13 @@ fn examine(
 ) -> Result<Examined> {
     let started = Instant::now();
     let Looked {
-        surveyed,
+        mut surveyed,
         lock,
         problems: told,
         ahead,
+        sizing,
     } = looked;
     let locks = locks_per_transaction(surveyed.relation_files);
-    let private = match surveyed.serving {
-        Some(_) => None,
-        None => Some(start_old(run, arguments, &surveyed, locks, logs)?),
-    };
-    let serving = surveyed.serving.as_ref().map(|serving| &serving.endpoint);
-    let old: &Endpoint = serving
-        .or(private.as_deref())
-        .ok_or_else(|| Error::new(Code::Internal, "nothing serves the old cluster"))?;
     let version = NewVersion {
         installation: surveyed.new_installation.clone(),
         options: words(&arguments.new_options),
@@ -93,6 +87,22 @@ fn examine(
     if only_asks && !arguments.nice {
         new.begin(&run.cancel);
     }
+    let mut private = match surveyed.serving {
+        Some(_) => None,
+        None => match start_old(run, arguments, &surveyed, locks, logs) {
+            Ok(server) => Some(server),
+            Err(error) => {
+                if error.code().family() != Family::Signal {
+                    tell_problems(run, &late(arguments, &mut surveyed, sizing)?);
+                }
+                return Err(error);
+            }
+        },
+    };
+    let serving = (surveyed.serving.as_ref()).map(|serving| serving.endpoint.clone());
+    let old: &Endpoint = (serving.as_ref())
+        .or(private.as_deref())
+        .ok_or_else(|| Error::new(Code::Internal, "nothing serves the old cluster"))?;
     let (old_major, new_major) = (surveyed.old.major, surveyed.new_installation.version.major);
     let checks = checks::Applicable::new(&asking.checks, old_major, new_major);
     let checks = checks.chosen(&asking.selection);
@@ -111,9 +121,19 @@ fn examine(
         tell(run, &report, asking, told, started)?;
         Ok(report)
     };
-    let (portrait, asked) = read_and_ask(old, jobs(arguments), &run.cancel, purpose, &checks)
-        .map_err(|error| explained(run, error, told.len(), |told| ask(None, None, told)))?;
+    let read = read_and_ask(old, jobs(arguments), &run.cancel, purpose, &checks);
     drop(ahead);
+    let (portrait, asked) = match read {
+        Ok(read) => read,
+        Err(error) if error.code().family() == Family::Signal => return Err(error),
+        Err(error) => {
+            let late = late(arguments, &mut surveyed, sizing)?;
+            tell_problems(run, &late);
+            let outside = told.len() + late.len();
+            return Err(explained(run, error, outside, |told| ask(None, None, told)));
+        }
+    };
+    let uncounted = put_sizes(&mut surveyed, sizing)?;
     let Portrait { snapshot, sketch } = portrait;
     introduce(run, &surveyed, &snapshot);
     if arguments.enable_checksums && surveyed.old_control.data_checksums() {
@@ -126,8 +146,9 @@ fn examine(
     let undumped = undumped(old, &surveyed, &snapshot, jobs(arguments));
     let dumps = undumped.is_empty();
     let mut problems = undumped;
+    problems.extend(uncounted);
     problems.extend(
-        too_little_space(arguments, &surveyed, &snapshot)
+        too_little_space(arguments, &surveyed, Some(&snapshot))
             .into_iter()
             .filter(|problem| !told.iter().any(|told| same_problem(told, problem))),
     );
@@ -159,9 +180,10 @@ fn examine(
         _ => true,
     };
     if only_asks && surveyed.counted {
-        let server = new.server_times(&run.cancel);
         let asked = (arguments.mode.given(), jobs(arguments));
+        let (server, stopped) = server_times(new, private.take(), &run.cancel);
         estimate::of_check(run, &surveyed, &snapshot, asked, server)?;
+        stopped?;
     }
     if report.blocks() || !passed || outside > 0 {
         let error = something_blocks();
@@ -182,6 +204,20 @@ fn examine(
     })
 }
 
+/// How quick new's server is, and the end of old's private one, which has nothing more to say.
+fn server_times(
+    new: Trials,
+    private: Option<Postmaster>,
+    cancel: &Cancel,
+) -> (Result<(f64, f64)>, Result<()>) {
+    std::thread::scope(|scope| {
+        let stopping = scope.spawn(|| private.map_or(Ok(()), Postmaster::stop));
+        let server = new.server_times(cancel);
+        let panicked = |_| Err(Error::new(Code::Internal, "who stopped old panicked"));
+        (server, stopping.join().unwrap_or_else(panicked))
+    })
+}
+
 /// Why old could not be dumped as it is; what cannot be found out for it counts, too.
 fn undumped(old: &Endpoint, surveyed: &Surveyed, snapshot: &Snapshot, jobs: usize) -> Vec<Error> {
     let wrong_user = made_by_install_user(snapshot, &surveyed.user).err();
@@ -190,31 +226,6 @@ fn undumped(old: &Endpoint, surveyed: &Surveyed, snapshot: &Snapshot, jobs: usiz
         false => checks::lock_table(old, snapshot, jobs).unwrap_or_else(Some),
     };
     wrong_user.into_iter().chain(lock_table).collect()
-}
-
-/// What file systems lack, now that the catalogs are known.
-fn too_little_space(arguments: &Clusters, surveyed: &Surveyed, snapshot: &Snapshot) -> Vec<Error> {
-    if surveyed.new_dir.is_some() && surveyed.origin.is_none() {
-        return Vec::new();
-    }
-    let databases = snapshot.databases.iter();
-    let relations = databases.map(|database| database.relations.len() as u64);
-    space_problems(
-        surveyed,
-        arguments.mode.mode(),
-        snapshot.databases.len() as u64,
-        relations.sum(),
-    )
-    .unwrap_or_else(|error| vec![error])
-}
-
-/// Whether two errors say the same of the same place, if with other numbers.
-fn same_problem(one: &Error, other: &Error) -> bool {
-    let about = |error: &Error| {
-        let place = error.facts().first().cloned();
-        (error.code(), error.message().to_owned(), place)
-    };
-    about(one) == about(other)
 }
 
 /// Reads each database and makes its checks, in one session: opening hundreds takes long.

@@ -84,9 +84,9 @@ impl Installation {
         }
         let mut versions = Vec::new();
         let mut problems = Vec::new();
-        for name in side.programs() {
-            match version_of(&bindir.join(name)) {
-                Ok(version) => versions.push((*name, version)),
+        for (name, version) in versions_of(&bindir, side.programs()) {
+            match version {
+                Ok(version) => versions.push((name, version)),
                 Err(error) if error.code() == Code::OtherMake => problems.push(error),
                 Err(error) => problems.push(for_side(error, side)),
             }
@@ -127,6 +127,22 @@ impl Installation {
         let text = String::from_utf8_lossy(&output.stdout);
         Ok(text.trim_end_matches('\n').to_owned())
     }
+}
+
+/// All are asked at once: of programs that nobody used for long it is the disk that is waited for.
+fn versions_of(bindir: &Path, programs: &[&'static str]) -> Vec<(&'static str, Result<Version>)> {
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = (programs.iter())
+            .map(|name| (*name, scope.spawn(move || version_of(&bindir.join(name)))))
+            .collect();
+        let panicked = |_| {
+            let what = "the thread that asked a program for its version panicked";
+            Err(Error::new(Code::Internal, what))
+        };
+        (asked.into_iter())
+            .map(|(name, version)| (name, version.join().unwrap_or_else(panicked)))
+            .collect()
+    })
 }
 
 fn version_of(program: &Path) -> Result<Version> {

@@ -4,6 +4,7 @@ use std::fs::DirEntry;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::quote::shell_path;
@@ -13,7 +14,18 @@ use crate::plan::{Inventory, Old, TablespacePlace};
 /// Bytes of the unit in which `st_blocks` counts, whatever the file system's own is.
 const STAT_BLOCK: u64 = 512;
 
+/// Whether files are asked for their sizes.
+///
+/// That takes many times as long as reading their names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sizes {
+    Now,
+    /// One file of each folder is looked at all the same: whether that is allowed is known then.
+    Later,
+}
+
 /// What was counted.
+#[derive(Debug)]
 pub(super) struct Counted {
     /// The default tablespace first, then the others.
     pub(super) places: Vec<Inventory>,
@@ -34,6 +46,7 @@ pub(super) fn count(
     catalog_version: u32,
     tablespaces: &[TablespacePlace],
     new_data: &Path,
+    sizes: Sizes,
 ) -> (Counted, Vec<Error>) {
     let mut problems = Vec::new();
     let mut place = |folders: Result<Vec<PathBuf>>, old_place: &Path, new_place: PathBuf| {
@@ -44,7 +57,7 @@ pub(super) fn count(
             files: 0,
         };
         let counted = folders.and_then(|folders| {
-            let total = sum(&folders, none.clone())?;
+            let total = sum(&folders, none.clone(), sizes)?;
             Ok((total, folders.len() as u64))
         });
         counted.unwrap_or_else(|error| {
@@ -66,6 +79,37 @@ pub(super) fn count(
     (counted, problems)
 }
 
+/// The sizes of relation files, which are looked at while other things are done.
+#[derive(Debug)]
+pub struct Sizing(JoinHandle<(Counted, Vec<Error>)>);
+
+impl Sizing {
+    pub(super) fn begin(
+        old: DataDir,
+        catalog_version: u32,
+        tablespaces: Vec<TablespacePlace>,
+        new_data: PathBuf,
+    ) -> Self {
+        Self(std::thread::spawn(move || {
+            count(&old, catalog_version, &tablespaces, &new_data, Sizes::Now)
+        }))
+    }
+
+    /// The places with their sizes, and the problems of those that could not be counted, which
+    /// then hold nothing.
+    ///
+    /// # Errors
+    ///
+    /// Only where this program has a defect.
+    pub fn wait(self) -> Result<(Vec<Inventory>, Vec<Error>)> {
+        let (counted, problems) = self.0.join().map_err(|_| {
+            let what = "the sizes of the relation files were not looked at to the end";
+            Error::new(Code::Internal, what)
+        })?;
+        Ok((counted.places, problems))
+    }
+}
+
 /// The relation files of an old cluster that has a plan, by the places where they lie.
 ///
 /// # Errors
@@ -73,7 +117,13 @@ pub(super) fn count(
 /// `NotReadable` for a folder that cannot be read, `DataDirectoryLayout` for a tablespace
 /// without a folder of this cluster.
 pub fn relation_files(dir: &DataDir, old: &Old) -> Result<Vec<Inventory>> {
-    let (counted, problems) = count(dir, old.catalog_version, &old.tablespaces, &old.data_dir);
+    let (counted, problems) = count(
+        dir,
+        old.catalog_version,
+        &old.tablespaces,
+        &old.data_dir,
+        Sizes::Now,
+    );
     problems.into_iter().next().map_or(Ok(counted.places), Err)
 }
 
@@ -119,8 +169,9 @@ fn is_number(entry: &DirEntry) -> bool {
     !name.is_empty() && name.iter().all(u8::is_ascii_digit)
 }
 
-fn sum(folders: &[PathBuf], mut total: Inventory) -> Result<Inventory> {
+fn sum(folders: &[PathBuf], mut total: Inventory, sizes: Sizes) -> Result<Inventory> {
     for folder in folders {
+        let mut looked = false;
         for entry in std::fs::read_dir(folder).map_err(|e| unreadable(folder, &e))? {
             let entry = entry.map_err(|e| unreadable(folder, &e))?;
             if entry
@@ -131,7 +182,15 @@ fn sum(folders: &[PathBuf], mut total: Inventory) -> Result<Inventory> {
             {
                 continue;
             }
+            if looked && sizes == Sizes::Later {
+                total.files += 1;
+                continue;
+            }
             match entry.metadata() {
+                Ok(_) if sizes == Sizes::Later => {
+                    looked = true;
+                    total.files += 1;
+                }
                 Ok(found) => {
                     total.bytes += found.blocks() * STAT_BLOCK;
                     total.files += 1;

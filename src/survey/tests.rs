@@ -111,6 +111,34 @@ fn a_check_needs_no_new_directory() {
     );
 }
 
+/// Only where nothing else is wrong, so that all that is wrong is told at once.
+#[test]
+fn sizes_may_be_known_later() {
+    let mut world = World::new();
+    world.write("old/base/5/16390", vec![1; 100_000]);
+    world.write("old/base/5/16391", vec![1; 100_000]);
+    world.tablespace(16400, "spaces/fast");
+    world.write("spaces/fast/PG_15_202209061/5/16401", "x");
+    world.request.mode = Some(Mode::Copy);
+    let now = world.sound();
+    world.request.sizes_later = true;
+    let later = survey_as(&world.request, world.us);
+    let found = later.surveyed.unwrap();
+    assert_eq!((found.relation_files, later.problems), (3, Vec::new()));
+    assert!(found.inventory.iter().all(|place| place.bytes == 0));
+    let sized = later.sizing.unwrap().wait().unwrap();
+    assert_eq!(sized, (now.inventory.clone(), Vec::new()));
+
+    world.request.socket_dir = Some(world.path("nowhere"));
+    let hindered = survey_as(&world.request, world.us);
+    assert!(hindered.sizing.is_none() && !hindered.problems.is_empty());
+    world.request.socket_dir = None;
+    symlink(world.path("nowhere"), world.path("old/base/7")).unwrap();
+    let unreadable = survey_as(&world.request, world.us);
+    assert!(unreadable.sizing.is_none());
+    assert_eq!(unreadable.problems.len(), 1, "{:?}", unreadable.problems);
+}
+
 #[test]
 fn a_configuration_directory_names_the_old_one() {
     let mut world = World::new();

@@ -1,0 +1,60 @@
+//! What file systems lack for old's files, whose sizes are looked at while old is read.
+
+use super::args::Clusters;
+use crate::catalog::Snapshot;
+use crate::error::{Error, Result};
+use crate::survey::{Sizing, Surveyed, space_problems};
+
+/// Completes the inventory; the problems of places that could not be counted.
+pub fn put_sizes(surveyed: &mut Surveyed, sizing: Option<Sizing>) -> Result<Vec<Error>> {
+    let Some(sizing) = sizing else {
+        return Ok(Vec::new());
+    };
+    let (inventory, problems) = sizing.wait()?;
+    surveyed.inventory = inventory;
+    surveyed.counted &= problems.is_empty();
+    Ok(problems)
+}
+
+/// What nobody has waited for, and is to be told although old cannot be read.
+pub fn late(
+    arguments: &Clusters,
+    surveyed: &mut Surveyed,
+    sizing: Option<Sizing>,
+) -> Result<Vec<Error>> {
+    if sizing.is_none() {
+        return Ok(Vec::new());
+    }
+    let mut problems = put_sizes(surveyed, sizing)?;
+    problems.extend(too_little_space(arguments, surveyed, None));
+    Ok(problems)
+}
+
+/// What file systems lack; all of it only when the catalogs are known.
+pub fn too_little_space(
+    arguments: &Clusters,
+    surveyed: &Surveyed,
+    snapshot: Option<&Snapshot>,
+) -> Vec<Error> {
+    if surveyed.new_dir.is_some() && surveyed.origin.is_none() {
+        return Vec::new();
+    }
+    let databases = snapshot.map_or(&[][..], |snapshot| &snapshot.databases);
+    let relations = databases.iter().map(|one| one.relations.len() as u64);
+    space_problems(
+        surveyed,
+        arguments.mode.mode(),
+        databases.len() as u64,
+        relations.sum(),
+    )
+    .unwrap_or_else(|error| vec![error])
+}
+
+/// Whether two errors say the same of the same place, if with other numbers.
+pub fn same_problem(one: &Error, other: &Error) -> bool {
+    let about = |error: &Error| {
+        let place = error.facts().first().cloned();
+        (error.code(), error.message().to_owned(), place)
+    };
+    about(one) == about(other)
+}
