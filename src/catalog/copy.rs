@@ -21,13 +21,19 @@ impl<'a> Source<'a> {
     /// What a database in `SQL_ASCII` holds cannot be converted, and the server refuses to send
     /// it as the UTF8 the session wants where it is not.
     pub(super) fn new(client: &'a mut Client) -> Result<Self> {
-        let options = "";
-        let mut source = Self { client, options };
+        let mut source = Self::in_encoding(client, "");
         let encoding = "SELECT pg_catalog.current_setting('server_encoding')";
-        if source.one(encoding, |fields| fields.text())? == "SQL_ASCII" {
-            source.options = " WITH (ENCODING 'SQL_ASCII')";
-        }
-        Ok(source)
+        let encoding = source.one(encoding, |fields| fields.text())?;
+        Ok(Self::in_encoding(source.client, &encoding))
+    }
+
+    /// The same where the encoding of the database is known.
+    pub(super) fn in_encoding(client: &'a mut Client, encoding: &str) -> Self {
+        let options = match encoding {
+            "SQL_ASCII" => " WITH (ENCODING 'SQL_ASCII')",
+            _ => "",
+        };
+        Self { client, options }
     }
 
     /// Runs a query and hands over each of its rows.

@@ -163,32 +163,40 @@ pub fn read_contents(
     query: &FingerprintQuery,
     database: &Database,
 ) -> Result<Database> {
-    let (large_objects, large_objects_digest) = query.large_objects(client)?;
-    let mut source = Source::new(client)?;
+    let mut source = Source::in_encoding(client, &database.encoding);
     let mut reader = RelationReader::default();
     source.lines(RELATIONS, |fields| reader.row(fields))?;
     let (relations, pages) = reader.finish();
+    let (tables, labelled, has_large_objects) = source.one(IN_SHORT, |fields| {
+        Ok((fields.number()?, fields.truth()?, fields.truth()?))
+    })?;
+    let extensions = source.all(EXTENSIONS, |fields| fields.text())?;
+    let (large_objects, large_objects_digest) = match has_large_objects {
+        true => query.large_objects(client)?,
+        false => Default::default(),
+    };
     Ok(Database {
         relations,
-        tables: source.one(TABLES, |fields| fields.number())?,
+        tables,
         pages,
         large_objects,
         large_objects_digest,
-        extensions: source.all(EXTENSIONS, |fields| fields.text())?,
-        labelled: source.one(LABELLED, |fields| fields.truth())?,
+        extensions,
+        labelled,
         ..database.clone()
     })
 }
 
 const EXTENSIONS: &str = "SELECT extname FROM pg_catalog.pg_extension ORDER BY extname";
 
-const LABELLED: &str = "
-    SELECT EXISTS (SELECT FROM pg_catalog.pg_seclabel)
-        OR EXISTS (SELECT FROM pg_catalog.pg_shseclabel)";
-
-const TABLES: &str = "
-    SELECT pg_catalog.count(*) FROM pg_catalog.pg_class
-    WHERE relkind IN ('r', 'p', 'm') AND oid >= 16384 AND relpersistence <> 't'";
+/// How many tables there are, whether anything has a security label, and whether there are large
+/// objects.
+const IN_SHORT: &str = "
+    SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class
+            WHERE relkind IN ('r', 'p', 'm') AND oid >= 16384 AND relpersistence <> 't'),
+           EXISTS (SELECT FROM pg_catalog.pg_seclabel)
+           OR EXISTS (SELECT FROM pg_catalog.pg_shseclabel),
+           EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)";
 
 /// `pg_relation_filenode` is asked only where the column does not say it (catalogs that are
 /// mapped): once for each of a hundred thousand rows it takes longer than all the rest.

@@ -168,6 +168,8 @@ impl PostmasterSpec {
         set("synchronous_standby_names", "".into());
         // Background workers of preloaded libraries write whatever they like.
         set("max_worker_processes", "0".into());
+        // Nor is there one for a plan, and to look for such plans takes time.
+        set("max_parallel_workers_per_gather", "0".into());
         words
     }
 }

@@ -57,7 +57,8 @@ fn catalogs(folder: &Path) -> Vec<PathBuf> {
 fn is_read(name: &str) -> bool {
     RelFile::parse(name).is_some_and(|file| {
         let number = file.number.0;
-        number < GIVEN_BY_HAND && file.fork == Fork::Main && !UNREAD.contains(&number)
+        let asked = matches!(file.fork, Fork::Main | Fork::Vm);
+        number < GIVEN_BY_HAND && asked && !UNREAD.contains(&number)
     })
 }
 
@@ -72,6 +73,7 @@ mod tests {
             "1259",
             "1259.1",
             "1259_fsm",
+            "1259_vm",
             "2613",
             "2840.1",
             "13000",
@@ -81,6 +83,9 @@ mod tests {
         }
         let mut found = catalogs(dir.path());
         found.sort();
-        assert_eq!(found, ["1259", "1259.1"].map(|name| dir.path().join(name)));
+        assert_eq!(
+            found,
+            ["1259", "1259.1", "1259_vm"].map(|name| dir.path().join(name))
+        );
     }
 }
