@@ -1,5 +1,7 @@
 //! The new cluster comes into being: by initdb with old's settings, or by adoption.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::disk::Area;
@@ -14,6 +16,10 @@ use crate::steps::{Phase, Step};
 const ADOPTED: &str = "adopted";
 /// Written when the copy of an adopted cluster is whole.
 const ADOPTED_WHOLE: &str = "adopted.whole";
+/// What a server was last started with.
+const OPTS: &str = "postmaster.opts";
+/// What is put back last.
+const LAST: [&str; 2] = [CONTROL, OPTS];
 
 pub(super) struct CreateNewCluster;
 
@@ -44,7 +50,7 @@ impl Step for CreateNewCluster {
         }
         compare_controls(cx)?;
         // From its identity on, what this file says of the last start counts; the copy keeps it.
-        cx.new_area()?.remove_file("postmaster.opts")?;
+        cx.new_area()?.remove_file(OPTS)?;
         cx.remember_new_identity()?;
         cx.put_control_aside()?;
         Ok(describe(cx.plan))
@@ -137,23 +143,44 @@ fn keep_a_copy(cx: &Context<'_>) -> Result<()> {
         return Ok(());
     }
     cx.state.remove_tree(ADOPTED)?;
-    copy_tree(&cx.plan.new.data_dir, &cx.state, ADOPTED)?;
+    copy_tree(&cx.plan.new.data_dir, &cx.state, ADOPTED, &[])?;
     cx.state.write(ADOPTED_WHOLE, b"", 0o600)
 }
 
+/// Gives back the cluster the user made, its control file and what its last start wrote last.
+///
+/// Until its control file is there it cannot be started half, and nobody finds a torn one. From
+/// then on it is the user's again, who may have started it before it was adopted, so its number
+/// is forgotten before its last start can be read.
 fn put_back(cx: &Context<'_>, new: &Area) -> Result<()> {
     if cx.state.path(ADOPTED_WHOLE)?.exists() {
         new.create_dir("", 0o700)?;
+        new.remove_file(CONTROL)?;
         new.empty_dir("")?;
-        let copy = cx.state.path(ADOPTED)?;
-        copy_tree(&copy, new, "")?;
-        cx.state.remove_file(ADOPTED_WHOLE)?;
+        copy_tree(&cx.state.path(ADOPTED)?, new, "", &LAST)?;
+        put_file(cx, new, CONTROL)?;
     }
+    cx.state.remove_file(ADOPTED_WHOLE)?;
+    cx.forget_new_identity()?;
+    put_file(cx, new, OPTS)?;
     cx.state.remove_tree(ADOPTED)
 }
 
-/// Copies directories, files and symbolic links, and waits until they are on disk.
-fn copy_tree(from: &std::path::Path, area: &Area, to: &str) -> Result<()> {
+/// Puts one file of the copy back where it is missing, whole or not at all.
+fn put_file(cx: &Context<'_>, new: &Area, name: &str) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let kept = cx.state.path(Path::new(ADOPTED).join(name))?;
+    if !kept.exists() || new.path(name)?.exists() {
+        return Ok(());
+    }
+    let unreadable = |e: &std::io::Error| Error::io(Code::NotReadable, "read", &kept, e);
+    let bytes = std::fs::read(&kept).map_err(|e| unreadable(&e))?;
+    let meta = std::fs::metadata(&kept).map_err(|e| unreadable(&e))?;
+    new.write(name, &bytes, meta.permissions().mode() & 0o7777)
+}
+
+/// Copies directories, files and symbolic links, but for these, and waits until they are on disk.
+fn copy_tree(from: &Path, area: &Area, to: &str, but_for: &[&str]) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     for entry in walkdir::WalkDir::new(from).follow_links(false) {
         let entry = entry.map_err(|e| {
@@ -164,7 +191,10 @@ fn copy_tree(from: &std::path::Path, area: &Area, to: &str) -> Result<()> {
             .caused_by(&e)
         })?;
         let below = entry.path().strip_prefix(from).unwrap_or(entry.path());
-        let rel = std::path::Path::new(to).join(below);
+        if but_for.iter().any(|name| below == Path::new(name)) {
+            continue;
+        }
+        let rel = Path::new(to).join(below);
         let kind = entry.file_type();
         let unreadable = |e: &std::io::Error| Error::io(Code::NotReadable, "read", entry.path(), e);
         if kind.is_dir() {
