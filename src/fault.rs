@@ -1,13 +1,15 @@
 //! Named crash points and broken disks, active only with the feature `fault`.
 //!
 //! Points are counted as they are reached: with `PGM_FAULT=N` the process kills itself with
-//! SIGKILL at the Nth, as a power cut would. With `PGM_FAULT_LOG=FILE` every point reached is
+//! SIGKILL at the Nth, as a power cut would, with `PGM_FAULT=NAME:N` at the Nth of those whose names
+//! begin so: `engine.step` are the boundaries of steps. With `PGM_FAULT_LOG=FILE` every point reached is
 //! written to a file, with the step that was at work, so that a test learns how many there are.
 //! Disk acts are counted apart: with `PGM_FAULT_ERROR=NAME:N:ERRNO` the Nth act of that name fails
 //! with that error, as of a disk that is full or broken; `*` is any act, and `PGM_FAULT_ACTS=FILE`
-//! has their names. `PGM_TRACE=FILE` gets every change to a file and what the engine did between
-//! them. `PGM_PLANT=NAME` makes the program wrong in a known way: a test that would not see that
-//! is no test.
+//! gets their names, with the step that was at work. `PGM_TRACE=FILE` gets every change to a file
+//! and what the engine did between them. `PGM_PLANT=NAME` makes the program wrong in a known way:
+//! a test that would not see that is no test. A test that runs in the process itself may look
+//! around at each point ([`watch`]).
 
 #[cfg(feature = "fault")]
 mod active;
@@ -37,4 +39,4 @@ pub fn planted(_mistake: &str) -> bool {
 }
 
 #[cfg(feature = "fault")]
-pub use active::{error, planted, point, step, trace};
+pub use active::{error, planted, point, step, trace, watch};

@@ -209,6 +209,7 @@ impl Engine<'_> {
             self.write(Record::UndoDone {
                 step: entry.step.clone(),
             })?;
+            fault::point("engine.step.undo-done");
             let seconds = started.elapsed().as_secs_f64();
             self.cx.sink.emit(EventKind::StepUndone {
                 step: entry.step,

@@ -189,7 +189,9 @@ impl Engine<'_> {
             step,
             phase,
             intent,
-        })
+        })?;
+        fault::point("engine.step.intended");
+        Ok(())
     }
 
     fn apply(&mut self, at: usize) -> Result<()> {
@@ -216,6 +218,7 @@ impl Engine<'_> {
                 if !early {
                     self.write(Record::StepDone { step: step.clone() })?;
                 }
+                fault::point("engine.step.done");
                 let seconds = started.elapsed().as_secs_f64();
                 self.cx.outage.add(&step, seconds);
                 self.cx.sink.emit(EventKind::StepFinished {

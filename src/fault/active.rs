@@ -2,16 +2,29 @@
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 static REACHED: AtomicU64 = AtomicU64::new(0);
 static ASKED: AtomicU64 = AtomicU64::new(0);
+/// Points reached whose name begins as it is wanted.
+static OF_KIND: AtomicU64 = AtomicU64::new(0);
 /// The step that is at work.
 static AT_WORK: Mutex<String> = Mutex::new(String::new());
+static WATCHER: OnceLock<fn(u64)> = OnceLock::new();
+
+/// Has this called at each point, with its number; the first one asked for stays.
+pub fn watch(watcher: fn(u64)) {
+    let _ = WATCHER.set(watcher);
+}
+
+fn at_work() -> String {
+    let at_work = AT_WORK.lock().unwrap_or_else(PoisonError::into_inner);
+    at_work.clone()
+}
 
 /// The error an act is to fail with, in place of being done.
 pub fn error(name: &'static str) -> std::io::Result<()> {
-    add_line("PGM_FAULT_ACTS", || name.to_owned());
+    add_line("PGM_FAULT_ACTS", || format!("{name} {}", at_work()));
     let Ok(text) = std::env::var("PGM_FAULT_ERROR") else {
         return Ok(());
     };
@@ -35,14 +48,21 @@ pub fn error(name: &'static str) -> std::io::Result<()> {
 /// A place where the process may be killed.
 pub fn point(name: &'static str) {
     let number = REACHED.fetch_add(1, Ordering::SeqCst) + 1;
-    add_line("PGM_FAULT_LOG", || {
-        let at_work = AT_WORK.lock().unwrap_or_else(PoisonError::into_inner);
-        format!("{number} {name} {at_work}")
-    });
-    let wanted = std::env::var("PGM_FAULT").ok();
-    if wanted.and_then(|number| number.parse().ok()) == Some(number) {
+    add_line("PGM_FAULT_LOG", || format!("{number} {name} {}", at_work()));
+    if let Some(watcher) = WATCHER.get() {
+        watcher(number);
+    }
+    if std::env::var("PGM_FAULT").is_ok_and(|wanted| is_wanted(&wanted, number, name)) {
         let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::SIGKILL);
     }
+}
+
+/// Whether it is the point of this number, or of this number among those of a name.
+fn is_wanted(wanted: &str, number: u64, name: &str) -> bool {
+    let Some((kind, at)) = wanted.split_once(':') else {
+        return wanted.parse() == Ok(number);
+    };
+    name.starts_with(kind) && at.parse() == Ok(OF_KIND.fetch_add(1, Ordering::SeqCst) + 1)
 }
 
 /// Says which step is at work, and how.

@@ -1,6 +1,6 @@
 //! The matrix: a command killed at each of its points, and both ways out, each repeated.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -8,15 +8,14 @@ use pg_migrator::disk::Area;
 use pg_migrator::journal::{Journal, Standing};
 use pg_migrator::steps::registry;
 
-use crate::act::Act;
+use crate::act::{Act, Ran};
 use crate::ends::Ends;
 use crate::lint;
 use crate::place::Place;
-use crate::planted::FAILS;
+use crate::sameness;
+use crate::scenario::Scenario;
 use crate::support::say;
 
-/// Of how many kinds of points one is tried, unless the environment says otherwise.
-const EVERY: usize = 5;
 /// Steps that only a server makes necessary.
 const NOT_NEEDED: [&str; 4] = [
     "reopen-new-cluster",
@@ -25,104 +24,41 @@ const NOT_NEEDED: [&str; 4] = [
     "start-new-server",
 ];
 
-/// What is begun from, and which command is killed.
-pub struct Scenario {
-    image: &'static str,
-    begun_at: Option<String>,
-    command: &'static str,
-    fails: &'static str,
-}
-
-impl Scenario {
-    fn new(image: &'static str, command: &'static str) -> Self {
-        Self {
-            image,
-            begun_at: None,
-            command,
-            fails: "",
-        }
-    }
-
-    pub fn cutover() -> Self {
-        Self::new("prepared", "cutover")
-    }
-
-    /// One that is undone because its last look finds a difference.
-    pub fn failing_cutover() -> Self {
-        Self {
-            fails: "verify-new-cluster",
-            ..Self::cutover()
-        }
-    }
-
-    /// A prepare that goes on from this step.
-    pub fn begun_at(step: &str) -> Self {
-        Self {
-            begun_at: Some(step.to_owned()),
-            ..Self::new("prepared", "prepare")
-        }
-    }
-
-    pub fn all() -> Vec<Self> {
-        vec![
-            Self::begun_at("place-files"),
-            Self::cutover(),
-            Self::failing_cutover(),
-            Self::new("prepared", "rollback"),
-            Self::new("upgraded", "rollback"),
-            Self::new("upgraded", "finalize"),
-        ]
-    }
-
-    pub fn name(&self) -> String {
-        let from = self.begun_at.as_deref().unwrap_or(self.image);
-        let fails = if self.fails.is_empty() {
-            ""
-        } else {
-            " that fails"
-        };
-        format!("{}{fails} from {from}", self.command)
-    }
-
-    pub fn command(&self) -> Act {
-        Act::new(self.command).with(FAILS, self.fails)
-    }
-
-    pub fn begin(&self, place: &Place) {
-        match &self.begun_at {
-            Some(step) => place.become_begun_at(step),
-            None => place.restore(self.image),
-        }
-    }
-
-    pub fn ways(&self) -> &'static [&'static str] {
-        match self.command {
-            "finalize" => &["finalize"],
-            _ => &["resume", "rollback"],
-        }
-    }
-}
-
 /// A crash point: its number, and what was at work.
 #[derive(Debug, Clone)]
 pub struct Point {
     pub number: u64,
     pub name: String,
     pub at_work: String,
+    /// The first point of the run that finds the same on the disk.
+    pub same_as: u64,
+}
+
+/// Points that were at work on one thing.
+#[derive(Default, Clone, Copy)]
+struct Cell {
+    points: usize,
+    killed: usize,
+    same: usize,
 }
 
 pub struct Matrix<'a> {
     place: &'a Place,
     ends: Ends,
     mistake: String,
-    cells: BTreeMap<String, [usize; 2]>,
+    cells: BTreeMap<String, Cell>,
     losses: usize,
 }
 
 impl<'a> Matrix<'a> {
     pub fn new(place: &'a Place) -> Self {
+        Self::with_ends(place, Ends::of(place))
+    }
+
+    /// One of other ways than those to new and back to old.
+    pub fn with_ends(place: &'a Place, ends: Ends) -> Self {
         Self {
-            ends: Ends::of(place),
+            ends,
             place,
             mistake: String::new(),
             cells: BTreeMap::new(),
@@ -136,42 +72,33 @@ impl<'a> Matrix<'a> {
     }
 
     /// Kills the command at its points, and demands that nothing is lost.
+    ///
+    /// Where points find the same on the disk the first of them is enough, unless every Kth is
+    /// asked for.
     pub fn run(&mut self, scenario: &Scenario) {
         let points = self.points(scenario);
-        let double = given("PGM_MATRIX_DOUBLE");
-        let tried = self.chosen_of(&points);
+        let every = given("PGM_MATRIX_EVERY");
         for (at, point) in points.iter().enumerate() {
+            let killed = every.map_or(point.is_first(), |every| at % every == 0);
             let cell = self.cells.entry(point.at_work.clone()).or_default();
-            cell[0] += 1;
-            let Some(chosen) = tried.iter().position(|tried| *tried == at) else {
-                continue;
-            };
-            cell[1] += 1;
-            for (turn, way) in scenario.ways().iter().enumerate() {
-                let both = given("PGM_MATRIX_EVERY").is_some();
-                if !both && chosen % scenario.ways().len() != turn {
-                    continue;
-                }
-                if let Err(lost) = self.try_once(scenario, point, way, None) {
-                    self.lose(scenario, point, way, &lost);
-                }
-                if double.is_some_and(|double| (at + turn) % double == 0) {
-                    self.kill_again(scenario, point, way);
-                }
+            cell.points += 1;
+            cell.killed += usize::from(killed);
+            cell.same += usize::from(every.is_none() && !killed);
+            if killed {
+                self.leave_in_all_ways(scenario, point);
             }
         }
     }
 
-    /// Which of them are tried: every Kth of all, or of the first ones of each kind.
-    fn chosen_of(&self, points: &[Point]) -> Vec<usize> {
-        if let Some(every) = given("PGM_MATRIX_EVERY") {
-            return (0..points.len()).step_by(every).collect();
+    fn leave_in_all_ways(&mut self, scenario: &Scenario, point: &Point) {
+        for way in scenario.ways() {
+            if let Err(lost) = self.try_once(scenario, point, way, None) {
+                self.lose(scenario, point, way, &lost);
+            }
+            if given("PGM_MATRIX_DOUBLE").is_some() {
+                self.kill_again(scenario, point, way);
+            }
         }
-        let mut kinds = BTreeSet::new();
-        (0..points.len())
-            .filter(|at| kinds.insert((&points[*at].name, &points[*at].at_work)))
-            .step_by(EVERY)
-            .collect()
     }
 
     fn lose(&mut self, scenario: &Scenario, point: &Point, way: &str, lost: &str) {
@@ -186,7 +113,8 @@ impl<'a> Matrix<'a> {
     pub fn first_loss(&self, scenarios: &[Scenario], step: &str) -> Option<String> {
         for scenario in scenarios {
             let points = self.points(scenario);
-            for point in points.iter().filter(|point| point.at_work.ends_with(step)) {
+            let of_step = |point: &&Point| point.is_first() && point.at_work.ends_with(step);
+            for point in points.iter().filter(of_step) {
                 for way in scenario.ways() {
                     if let Err(lost) = self.try_once(scenario, point, way, None) {
                         return Some(format!("killed at {}, {way}: {lost}", point.name));
@@ -200,53 +128,52 @@ impl<'a> Matrix<'a> {
     /// Kills the way out as well, at each of its points.
     fn kill_again(&mut self, scenario: &Scenario, point: &Point, way: &str) {
         self.kill(scenario, point).unwrap();
-        let log = self.place.path("points");
-        let _ = fs::remove_file(&log);
-        Act::new(way)
-            .with("PGM_FAULT_LOG", log.display())
-            .perform(self.place);
-        let again = read_points(&log);
-        let cell = self
-            .cells
-            .entry(format!("{way} killed once more"))
-            .or_default();
-        cell[0] += again.len();
-        cell[1] += again.len();
+        let (_, again) = self.count(Act::new(way));
+        let cell = format!("{way} killed once more");
         for second in &again {
+            let cell = self.cells.entry(cell.clone()).or_default();
+            cell.points += 1;
+            cell.killed += usize::from(second.is_first());
+            cell.same += usize::from(!second.is_first());
+            if !second.is_first() {
+                continue;
+            }
             if let Err(lost) = self.try_once(scenario, point, way, Some(second.number)) {
-                self.lose(
-                    scenario,
-                    point,
-                    way,
-                    &format!("and again at {second:?}: {lost}"),
-                );
+                let lost = format!("and again at {second:?}: {lost}");
+                self.lose(scenario, point, way, &lost);
             }
         }
     }
 
     fn points(&self, scenario: &Scenario) -> Vec<Point> {
         scenario.begin(self.place);
-        let (log, trace) = (self.place.path("points"), self.place.path("trace"));
-        for file in [&log, &trace] {
-            let _ = fs::remove_file(file);
-        }
-        let ran = self
-            .plant(scenario.command())
-            .with("PGM_FAULT_LOG", log.display())
-            .with("PGM_TRACE", trace.display())
-            .perform(self.place);
+        let trace = self.place.path("trace");
+        let _ = fs::remove_file(&trace);
+        let command = self.plant(scenario.command());
+        let (ran, points) = self.count(command.with("PGM_TRACE", trace.display()));
         assert!(!ran.exit.is_empty(), "{}: {ran:?}", scenario.name());
         if self.mistake.is_empty() {
             let dirty = lint::of(&trace);
             assert!(dirty.is_empty(), "{}: {dirty:#?}", scenario.name());
         }
-        let points = read_points(&log);
         assert!(!points.is_empty(), "{}", scenario.name());
         points
     }
 
+    /// Runs a command to its end, for the points it reaches.
+    fn count(&self, act: Act) -> (Ran, Vec<Point>) {
+        let (log, same) = (self.place.path("points"), self.place.path("same"));
+        let _ = fs::remove_file(&log);
+        let act = act.with("PGM_FAULT_LOG", log.display());
+        let ran = act.with(sameness::LOG, same.display()).perform(self.place);
+        (ran, read_points(&log, &same))
+    }
+
     fn plant(&self, act: Act) -> Act {
-        act.with("PGM_PLANT", &self.mistake)
+        match self.mistake.as_str() {
+            "" => act,
+            mistake => act.with("PGM_PLANT", mistake),
+        }
     }
 
     fn kill(&self, scenario: &Scenario, point: &Point) -> Result<(), String> {
@@ -276,14 +203,11 @@ impl<'a> Matrix<'a> {
 
     /// Two clusters that share files are never both startable.
     fn demand_one_cluster(&self, scenario: &Scenario) -> Result<(), String> {
-        let sharing = ["link", "swap"].contains(&self.place.mode.as_str());
         // Before its files are placed a new cluster shares none, and is started privately.
-        let begun = scenario
-            .begun_at
-            .as_deref()
-            .is_none_or(|step| step == "place-files");
+        let sharing =
+            scenario.shares_files() && ["link", "swap"].contains(&self.place.mode.as_str());
         let there = |data: &str| self.place.path(data).join("global/pg_control").exists();
-        match sharing && begun && there("data") && there("new") {
+        match sharing && there("data") && there("new") {
             true => Err("both clusters could be started".to_owned()),
             false => Ok(()),
         }
@@ -331,17 +255,22 @@ impl<'a> Matrix<'a> {
 
     /// Prints the cells.
     pub fn tell(&self) {
-        let mode = &self.place.mode;
-        let mut sum = [0, 0];
-        for (at_work, [points, tried]) in &self.cells {
+        let (mode, losses) = (&self.place.mode, self.losses);
+        let mut sum = Cell::default();
+        for (at_work, cell) in &self.cells {
+            let (points, tried) = (cell.points, cell.killed + cell.same);
             say(&format!(
                 "TRIED {tried} of {points} points by {mode}: {at_work}"
             ));
-            sum = [sum[0] + points, sum[1] + tried];
+            sum.points += points;
+            sum.killed += cell.killed;
+            sum.same += cell.same;
         }
-        let (losses, [points, tried]) = (self.losses, sum);
+        let (points, tried) = (sum.points, sum.killed + sum.same);
+        let (killed, same) = (sum.killed, sum.same);
         say(&format!(
-            "TRIED {tried} of {points} points by {mode} in all, {losses} times something was lost"
+            "TRIED {tried} of {points} points by {mode} in all, {losses} times something was lost: \
+             {killed} were killed at, {same} find the disk as one of these does"
         ));
         assert_eq!(losses, 0);
     }
@@ -368,21 +297,28 @@ fn standing(place: &Place) -> Standing {
     Journal::read(&state).unwrap().unwrap().standing()
 }
 
-pub fn read_points(log: &Path) -> Vec<Point> {
+impl Point {
+    fn is_first(&self) -> bool {
+        self.same_as == self.number
+    }
+}
+
+fn read_points(log: &Path, same: &Path) -> Vec<Point> {
     let text = fs::read_to_string(log).unwrap_or_default();
-    text.lines()
-        .map(|line| {
-            let mut words = line.splitn(3, ' ').map(str::to_owned);
-            Point {
-                number: words.next().unwrap().parse().unwrap(),
-                name: words.next().unwrap(),
-                at_work: words
-                    .next()
-                    .filter(|at| !at.is_empty())
-                    .unwrap_or("-".to_owned()),
-            }
-        })
-        .collect()
+    let same = sameness::read(same);
+    let points = text.lines().map(|line| {
+        let mut words = line.splitn(3, ' ').map(str::to_owned);
+        let number = words.next().unwrap().parse().unwrap();
+        let name = words.next().unwrap();
+        let at_work = words.next().filter(|at| !at.is_empty());
+        Point {
+            number,
+            name,
+            at_work: at_work.unwrap_or("-".to_owned()),
+            same_as: same[&number],
+        }
+    });
+    points.collect()
 }
 
 /// Whether this mode is to be tried.

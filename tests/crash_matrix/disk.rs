@@ -6,22 +6,35 @@ use std::fs;
 
 use pg_migrator::disk::ACTS;
 
-use crate::cell::{Matrix, Scenario, chosen, given};
+use crate::cell::{Matrix, chosen, given};
+use crate::ends::Ends;
 use crate::place::Place;
+use crate::scenario::Scenario;
 use crate::support::say;
 
 /// ENOSPC, EIO, EXDEV, EDQUOT, EMFILE.
 const ERRORS: [i32; 5] = [28, 5, 18, 122, 24];
-/// Of how many refusals one is tried, unless the environment says otherwise.
-const EVERY: usize = 97;
-/// Acts that are not met here: clones need a file system that can (`tests/crash.rs` has one), and
-/// symbolic links are made of an adopted cluster only.
-const ELSEWHERE: [&str; 2] = ["disk.clone", "disk.symlink"];
+const CLONE: &str = "disk.clone";
+
+/// An act a command asks the disk for.
+struct Asked {
+    number: usize,
+    name: String,
+    at_work: String,
+}
+
+/// Of each step, the first act of each kind with one of the errors, a run after the other with
+/// the next one; or every Kth refusal of all (`PGM_MATRIX_REFUSALS=K`).
+struct Choice {
+    every: Option<usize>,
+    turn: usize,
+    kinds: BTreeSet<(String, String)>,
+}
 
 pub fn refusals() {
     let mut place = Place::new();
     let mut met = BTreeSet::new();
-    let mut turn = 0;
+    let mut choice = Choice::new();
     for mode in ["link", "copy-file-range", "swap", "copy"] {
         if !chosen(mode) {
             continue;
@@ -29,35 +42,71 @@ pub fn refusals() {
         place.become_prepared(mode);
         let matrix = Matrix::new(&place);
         for scenario in Scenario::all() {
-            let acts = acts(&place, &scenario);
-            met.extend(acts.iter().cloned());
-            let mut tried = 0;
-            for number in 1..=acts.len() {
-                for errno in ERRORS {
-                    turn += 1;
-                    if turn % given("PGM_MATRIX_REFUSALS").unwrap_or(EVERY) == 0 {
-                        matrix.refuse(&scenario, number, errno);
-                        tried += 1;
-                    }
-                }
-            }
-            let all = acts.len() * ERRORS.len();
-            let name = scenario.name();
-            say(&format!(
-                "TRIED {tried} of {all} refusals by {mode}: {name}"
-            ));
+            met.extend(matrix.refuse_all(&scenario, &mut choice));
         }
     }
+    place.become_prepared("swap");
+    place.become_adopting();
+    let matrix = Matrix::with_ends(&place, Ends::of_adopting(&place));
+    met.extend(matrix.refuse_all(&Scenario::adopting(), &mut choice));
     let forgotten: Vec<_> = ACTS
         .iter()
-        .filter(|act| !met.contains(**act) && !ELSEWHERE.contains(act))
+        .filter(|act| !met.contains(**act) && **act != CLONE)
         .collect();
     let all = std::env::var_os("PGM_MATRIX_MODE").is_none();
     assert!(!all || forgotten.is_empty(), "never refused: {forgotten:?}");
 }
 
+/// Each clone with each error.
+pub fn refusals_of_clones() {
+    let mut place = Place::new();
+    place.become_prepared("clone");
+    let matrix = Matrix::new(&place);
+    let mut tried = 0;
+    for scenario in [Scenario::cutover(), Scenario::failing_cutover()] {
+        for asked in acts(&place, &scenario) {
+            if asked.name == CLONE {
+                for errno in ERRORS {
+                    matrix.refuse(&scenario, asked.number, errno);
+                    tried += 1;
+                }
+            }
+        }
+    }
+    say(&format!("TRIED {tried} of {tried} refusals of clones"));
+    assert!(tried > 0);
+}
+
+impl Choice {
+    fn new() -> Self {
+        Self {
+            every: given("PGM_MATRIX_REFUSALS"),
+            turn: 0,
+            kinds: BTreeSet::new(),
+        }
+    }
+
+    fn of(&mut self, asked: &Asked) -> Vec<i32> {
+        if let Some(every) = self.every {
+            let mut is_wanted = || {
+                self.turn += 1;
+                self.turn.is_multiple_of(every)
+            };
+            return ERRORS.into_iter().filter(|_| is_wanted()).collect();
+        }
+        if !self
+            .kinds
+            .insert((asked.name.clone(), asked.at_work.clone()))
+        {
+            return Vec::new();
+        }
+        self.turn += 1;
+        vec![ERRORS[self.turn % ERRORS.len()]]
+    }
+}
+
 /// The acts a command asks the disk for, in order.
-fn acts(place: &Place, scenario: &Scenario) -> Vec<String> {
+fn acts(place: &Place, scenario: &Scenario) -> Vec<Asked> {
     let log = place.path("acts");
     let _ = fs::remove_file(&log);
     scenario.begin(place);
@@ -66,10 +115,37 @@ fn acts(place: &Place, scenario: &Scenario) -> Vec<String> {
         .with("PGM_FAULT_ACTS", log.display())
         .perform(place);
     let text = fs::read_to_string(log).unwrap();
-    text.lines().map(str::to_owned).collect()
+    let asked = text.lines().enumerate().map(|(at, line)| {
+        let (name, at_work) = line.split_once(' ').unwrap();
+        Asked {
+            number: at + 1,
+            name: name.to_owned(),
+            at_work: at_work.to_owned(),
+        }
+    });
+    asked.collect()
 }
 
 impl Matrix<'_> {
+    /// Refuses what was chosen; gives the kinds of all acts that were met.
+    fn refuse_all(&self, scenario: &Scenario, choice: &mut Choice) -> BTreeSet<String> {
+        let asked = acts(self.place(), scenario);
+        choice.kinds.clear();
+        let mut tried = 0;
+        for asked in &asked {
+            for errno in choice.of(asked) {
+                self.refuse(scenario, asked.number, errno);
+                tried += 1;
+            }
+        }
+        let (all, mode) = (asked.len() * ERRORS.len(), &self.place().mode);
+        let name = scenario.name();
+        say(&format!(
+            "TRIED {tried} of {all} refusals by {mode}: {name}"
+        ));
+        asked.into_iter().map(|asked| asked.name).collect()
+    }
+
     fn refuse(&self, scenario: &Scenario, number: usize, errno: i32) {
         let place = self.place();
         scenario.begin(place);

@@ -1,12 +1,25 @@
 //! What must be there at the end of each way.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::act::{Act, Ran};
-use crate::cell::Scenario;
 use crate::place::Place;
-use crate::support::tree::{Tree, whole};
+use crate::scenario::Scenario;
+
+/// Entries by path.
+type Tree = BTreeMap<PathBuf, Entry>;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    what: String,
+    mode: u32,
+    links: u64,
+}
 
 /// What is left at the end of a way, by standing.
 pub struct Ends(BTreeMap<String, End>);
@@ -43,6 +56,17 @@ impl Ends {
         Self(ends)
     }
 
+    /// Where a cluster is adopted and prepare fails, everything is what it was.
+    pub fn of_adopting(place: &Place) -> Self {
+        place.restore("adopting");
+        let before = End::look(place);
+        let ran = Act::new("prepare").perform(place);
+        ran.demand_standing("RolledBack");
+        let after = End::look(place);
+        assert_eq!(difference(&before.clusters, &after.clusters), None);
+        Self([(ran.standing, after)].into())
+    }
+
     pub fn demand(&self, place: &Place, ran: &Ran) -> Result<(), String> {
         let Some(wanted) = self.0.get(&ran.standing) else {
             return Err(format!("it does not end: {ran:?}"));
@@ -68,42 +92,60 @@ impl Ends {
 
 impl End {
     fn look(place: &Place) -> Self {
-        let mut clusters = Tree::new();
+        let (mut clusters, mut kept) = (Tree::new(), Vec::new());
         for part in ["data", "space", "new"] {
-            clusters.extend(whole(&place.path(part)));
+            let root = place.path(part);
+            walk(&root, &mut |path, meta| {
+                let entry = Entry::of(path, meta, part == "new" && has_the_time(&root, path));
+                clusters.insert(path.to_owned(), entry);
+            });
         }
-        clusters.retain(|path, entry| {
-            // Every copy of the image has its own.
-            entry.inode = 0;
-            // These have the time in them.
-            let new = path.starts_with(place.path("new"));
-            if new && (path.ends_with("global/pg_control") || in_wal(path)) {
-                "there".clone_into(&mut entry.what);
-            }
-            true
-        });
         let state = place.path("new.migration");
-        let mut kept: Vec<String> = walkdir::WalkDir::new(&state)
-            .into_iter()
-            .filter_map(Result::ok)
-            .map(|entry| {
-                entry
-                    .path()
-                    .strip_prefix(&state)
-                    .unwrap()
-                    .display()
-                    .to_string()
-            })
+        walk(&state, &mut |path, _| {
+            let name = path.strip_prefix(&state).unwrap().to_str().unwrap();
             // What was said, and what was compared, is kept for people.
-            .filter(|name| !name.starts_with("logs/") && !name.contains("old-manifest"))
-            .collect();
-        kept.sort();
+            if !name.starts_with("logs/") && !name.contains("old-manifest") {
+                kept.push(name.to_owned());
+            }
+        });
         Self { clusters, kept }
     }
 }
 
-fn in_wal(path: &Path) -> bool {
-    path.components().any(|part| part.as_os_str() == "pg_wal") && path.is_file()
+impl Entry {
+    fn of(path: &Path, meta: &fs::Metadata, has_the_time: bool) -> Self {
+        let what = if meta.is_symlink() {
+            format!("link to {}", fs::read_link(path).unwrap().display())
+        } else if meta.is_dir() {
+            "directory".to_owned()
+        } else if has_the_time {
+            "there".to_owned()
+        } else {
+            format!("{:032x}", xxh3_128(&fs::read(path).unwrap()))
+        };
+        Self {
+            what,
+            mode: meta.permissions().mode(),
+            links: if meta.is_file() { meta.nlink() } else { 0 },
+        }
+    }
+}
+
+/// What pg_resetwal makes has the time in it.
+fn has_the_time(new: &Path, path: &Path) -> bool {
+    path.starts_with(new.join("pg_wal")) || path.ends_with("global/pg_control")
+}
+
+fn walk(path: &Path, visit: &mut impl FnMut(&Path, &fs::Metadata)) {
+    let Ok(meta) = fs::symlink_metadata(path) else {
+        return;
+    };
+    visit(path, &meta);
+    if meta.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            walk(&entry.unwrap().path(), visit);
+        }
+    }
 }
 
 fn difference(wanted: &Tree, found: &Tree) -> Option<String> {

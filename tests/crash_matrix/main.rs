@@ -7,9 +7,11 @@
 //! Steps that need a server begin, fail where it does not start, and are undone; what they do
 //! beyond that is tried on real servers (`tests/crash.rs`).
 //!
-//! Of each kind of point of each step a few are tried, and one way out of each.
-//! `PGM_MATRIX_EVERY=K` tries every Kth point of all and both ways out, `PGM_MATRIX_DOUBLE=K` kills
-//! every Kth way out once more at each of its points, `PGM_MATRIX_MODE=MODE` tries one mode only.
+//! Every point is killed at, and left in both ways, each repeated; of points that find the same on
+//! the disk (`sameness.rs`) the first one. `PGM_MATRIX_EVERY=K` kills at every Kth point of all,
+//! whatever it finds; `PGM_MATRIX_DOUBLE=1` kills every way out once more at each of its points;
+//! `PGM_MATRIX_MODE=MODE` tries one mode only. It is done in memory, where that is possible: what is
+//! tried here is the order of acts, which no disk makes better.
 
 #![cfg(feature = "fault")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -21,13 +23,16 @@ mod ends;
 mod lint;
 mod place;
 mod planted;
+mod sameness;
+mod scenario;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::path::Path;
-
-use cell::{Matrix, Scenario};
+use cell::Matrix;
+use ends::Ends;
 use place::Place;
+use scenario::Scenario;
+use support::mount::{in_memory, on_file_system_in_memory};
 
 /// In a child: one command on a migration, by the engine.
 #[test]
@@ -38,28 +43,37 @@ fn one_act() {
 }
 
 #[test]
-fn killed_anywhere_by_link_or_copy_file_range() {
-    in_memory("killed_anywhere_by_link_or_copy_file_range", || {
-        let mut place = Place::new();
-        for mode in ["link", "copy-file-range"] {
-            if cell::chosen(mode) {
-                place.become_prepared(mode);
-                every_scenario(&place);
-            }
-        }
+fn killed_anywhere_by_link() {
+    in_memory("killed_anywhere_by_link", || {
+        killed_anywhere("link");
     });
 }
 
 #[test]
-fn killed_anywhere_by_swap_or_copy() {
-    in_memory("killed_anywhere_by_swap_or_copy", || {
-        let mut place = Place::new();
-        for mode in ["swap", "copy"] {
-            if cell::chosen(mode) {
-                place.become_prepared(mode);
-                every_scenario(&place);
-            }
-        }
+fn killed_anywhere_by_copy() {
+    in_memory("killed_anywhere_by_copy", || {
+        killed_anywhere("copy");
+    });
+}
+
+#[test]
+fn killed_anywhere_by_copy_file_range() {
+    in_memory("killed_anywhere_by_copy_file_range", || {
+        killed_anywhere("copy-file-range");
+    });
+}
+
+#[test]
+fn killed_anywhere_by_swap() {
+    in_memory("killed_anywhere_by_swap", || {
+        killed_anywhere("swap");
+    });
+}
+
+#[test]
+fn killed_anywhere_by_clone() {
+    on_file_system_in_memory("btrfs", "killed_anywhere_by_clone", || {
+        killed_anywhere("clone");
     });
 }
 
@@ -77,8 +91,25 @@ fn a_prepare_killed_anywhere() {
     });
 }
 
-fn every_scenario(place: &Place) {
-    let mut matrix = Matrix::new(place);
+#[test]
+fn a_prepare_that_adopts_killed_anywhere() {
+    in_memory("a_prepare_that_adopts_killed_anywhere", || {
+        let mut place = Place::new();
+        place.become_prepared("swap");
+        place.become_adopting();
+        let mut matrix = Matrix::with_ends(&place, Ends::of_adopting(&place));
+        matrix.run(&Scenario::adopting());
+        matrix.tell();
+    });
+}
+
+fn killed_anywhere(mode: &str) {
+    if !cell::chosen(mode) {
+        return;
+    }
+    let mut place = Place::new();
+    place.become_prepared(mode);
+    let mut matrix = Matrix::new(&place);
     for scenario in Scenario::all() {
         matrix.run(&scenario);
     }
@@ -91,35 +122,14 @@ fn a_disk_that_refuses_anything_once() {
     in_memory("a_disk_that_refuses_anything_once", disk::refusals);
 }
 
+/// On a file system that knows clones.
+#[test]
+fn a_disk_that_refuses_clones() {
+    let test = "a_disk_that_refuses_clones";
+    on_file_system_in_memory("btrfs", test, disk::refusals_of_clones);
+}
+
 #[test]
 fn planted_mistakes_are_seen() {
     in_memory("planted_mistakes_are_seen", planted::all);
-}
-
-/// Runs a test as a user who may run servers, with temporary files in memory where that is
-/// possible: what is tried here is the order of acts, which no disk makes better.
-fn in_memory(test: &str, body: impl FnOnce()) {
-    const MOVED: &str = "PGM_MATRIX_IN_MEMORY";
-    if std::env::var_os(MOVED).is_some() {
-        return body();
-    }
-    let memory = Path::new("/dev/shm");
-    let dir = match memory.is_dir() {
-        true => memory.to_owned(),
-        false => std::env::temp_dir(),
-    };
-    let user: &[&str] = match nix::unistd::geteuid().is_root() {
-        true => &[
-            "--reuid",
-            support::SERVER_USER,
-            "--regid",
-            support::SERVER_USER,
-            "--clear-groups",
-        ],
-        false => &["--pdeathsig", "KILL"],
-    };
-    let environment = [(MOVED, "1"), ("TMPDIR", dir.to_str().unwrap())];
-    let output = support::run_again(test, user, &environment);
-    support::demand_passed(test, &output);
-    support::show_told(&output);
 }

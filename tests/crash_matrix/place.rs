@@ -1,7 +1,8 @@
 //! A small cluster that a real `prepare` has prepared, and what it was at several moments.
 
+use std::collections::HashMap;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use pg_migrator::journal::Phase;
@@ -17,7 +18,7 @@ use crate::support::{Cluster, unique_cluster};
 const JOURNAL: &str = "new.migration/journal.jsonl";
 const PLAN: &str = "new.migration/plan.json";
 /// What a place is made of.
-const PARTS: [&str; 4] = ["data", "new", "space", "new.migration"];
+pub const PARTS: [&str; 4] = ["data", "new", "space", "new.migration"];
 
 /// Old, new, a tablespace and the state directory, in a directory of their own.
 pub struct Place {
@@ -58,6 +59,8 @@ impl Place {
             cluster,
             mode: "swap".to_owned(),
         };
+        // One thing after the other: points have the same numbers each time.
+        place.edit_plan(|plan| plan["jobs"] = 1.into());
         place.shrink();
         place.stand_in_programs(&trip);
         place.keep("by-swap");
@@ -138,7 +141,7 @@ impl Place {
         let image = self.image(name);
         let _ = fs::remove_dir_all(&image);
         fs::create_dir_all(&image).unwrap();
-        move_parts(self.dir(), &image);
+        copy_parts(self.dir(), &image);
     }
 
     /// Makes it what it was.
@@ -154,7 +157,7 @@ impl Place {
         for part in PARTS {
             let _ = fs::remove_dir_all(self.path(part));
         }
-        move_parts(&image, self.dir());
+        copy_parts(&image, self.dir());
     }
 
     /// Goes on as a migration in this mode, prepared.
@@ -207,6 +210,18 @@ impl Place {
         }
     }
 
+    /// Makes it what a prepare finds that is to take a fresh cluster for new.
+    pub fn become_adopting(&self) {
+        self.become_begun_at("create-new-cluster");
+        copy(&self.path("fresh"), &self.path("new"));
+        // Its operator has started it once, and has his certificate where the others are.
+        let opts = "/usr/lib/postgresql/17/bin/postgres \"-D\" \"new\"\n";
+        fs::write(self.path("new/postmaster.opts"), opts).unwrap();
+        symlink("/etc/ssl/certs/server.crt", self.path("new/server.crt")).unwrap();
+        self.edit_plan(|plan| plan["new"]["origin"] = "adopted".into());
+        self.keep("adopting");
+    }
+
     fn cut_journal(&self, step: &str) {
         let path = self.path(JOURNAL);
         let text = fs::read_to_string(&path).unwrap();
@@ -232,18 +247,33 @@ fn is_carried(number: u32) -> bool {
     number >= 16384 || [2613, 2683].contains(&number)
 }
 
-/// One `cp`, so that two names of one file stay that.
-fn move_parts(from: &Path, to: &Path) {
-    let parts: Vec<PathBuf> = PARTS
-        .iter()
-        .map(|part| from.join(part))
-        .filter(|part| part.exists())
-        .collect();
-    let status = std::process::Command::new("cp")
-        .arg("-a")
-        .args(parts)
-        .arg(to)
-        .status()
-        .unwrap();
-    assert!(status.success());
+/// Copies all parts; two names of one file stay that.
+fn copy_parts(from: &Path, to: &Path) {
+    let mut names = HashMap::new();
+    for part in PARTS {
+        if from.join(part).exists() {
+            copy_tree(&from.join(part), &to.join(part), &mut names);
+        }
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path, names: &mut HashMap<u64, PathBuf>) {
+    let meta = fs::symlink_metadata(from).unwrap();
+    if meta.is_dir() {
+        fs::create_dir(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let name = entry.unwrap().file_name();
+            copy_tree(&from.join(&name), &to.join(&name), names);
+        }
+        fs::set_permissions(to, meta.permissions()).unwrap();
+    } else if meta.is_symlink() {
+        symlink(fs::read_link(from).unwrap(), to).unwrap();
+    } else if let Some(name) = names.get(&meta.ino()) {
+        fs::hard_link(name, to).unwrap();
+    } else {
+        fs::copy(from, to).unwrap();
+        if meta.nlink() > 1 {
+            names.insert(meta.ino(), to.to_owned());
+        }
+    }
 }

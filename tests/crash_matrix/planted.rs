@@ -7,9 +7,10 @@ use pg_migrator::journal::Phase;
 use pg_migrator::steps::{Context, Step, registry};
 use serde_json::Value;
 
-use crate::cell::{Matrix, Scenario};
+use crate::cell::Matrix;
 use crate::lint;
 use crate::place::Place;
+use crate::scenario::Scenario;
 use crate::support::say;
 
 /// Which mistake a step of this child makes.

@@ -30,6 +30,8 @@ use tempfile::TempDir;
 pub const SERVER_USER: &str = "pgmtest";
 
 const PROGRAM: &str = "PGM_TEST_PROGRAM";
+/// Names the directory in which templates are kept, where that is not the one for temporary files.
+const SHELF: &str = "PGM_TEST_SHELF";
 
 /// Where `ci/toolchain` has put the installations.
 pub fn toolchain() -> PathBuf {
@@ -220,7 +222,8 @@ fn template(installation: &str, options: &[&str]) -> PathBuf {
 
 /// Where templates are kept.
 fn shelf() -> PathBuf {
-    let shelf = std::env::temp_dir().join(format!("pgm-templates-{}", nix::unistd::geteuid()));
+    let dir = std::env::var_os(SHELF).map_or_else(std::env::temp_dir, PathBuf::from);
+    let shelf = dir.join(format!("pgm-templates-{}", nix::unistd::geteuid()));
     let made = fs::DirBuilder::new()
         .mode(0o700)
         .recursive(true)

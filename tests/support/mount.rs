@@ -32,6 +32,57 @@ fn run(program: &str, words: &[&Path]) -> bool {
 ///
 /// `test` is the name of the test as the harness knows it. Only root can mount such a one.
 pub fn on_file_system(kind: &str, test: &str, body: impl FnOnce()) {
+    on_file_system_in(&std::env::temp_dir(), kind, test, body);
+}
+
+/// The same, and the disk itself lies in memory where that is possible: for trials of the order
+/// of acts, which no disk makes better.
+pub fn on_file_system_in_memory(kind: &str, test: &str, body: impl FnOnce()) {
+    on_file_system_in(&memory(), kind, test, body);
+}
+
+/// Runs the body of a test as a user who may run servers, with temporary files in memory where
+/// that is possible.
+pub fn in_memory(test: &str, body: impl FnOnce()) {
+    const MOVED: &str = "PGM_TEST_IN_MEMORY";
+    if std::env::var_os(MOVED).is_some() {
+        return body();
+    }
+    let user: &[&str] = match nix::unistd::geteuid().is_root() {
+        true => &[
+            "--reuid",
+            SERVER_USER,
+            "--regid",
+            SERVER_USER,
+            "--clear-groups",
+        ],
+        false => &["--pdeathsig", "KILL"],
+    };
+    let (memory, shelf) = (memory(), std::env::temp_dir());
+    let environment = [
+        (MOVED, "1"),
+        ("TMPDIR", memory.to_str().unwrap()),
+        // What is kept is not kept in memory.
+        (super::SHELF, shelf.to_str().unwrap()),
+    ];
+    let output = run_again(test, user, &environment);
+    demand_passed(test, &output);
+    show_told(&output);
+}
+
+/// A directory in memory with room for some clusters, or that for temporary files.
+fn memory() -> PathBuf {
+    const ROOM: u64 = 2 << 30;
+    let memory = PathBuf::from("/dev/shm");
+    let room = nix::sys::statvfs::statvfs(&memory)
+        .map_or(0, |found| found.blocks_available() * found.fragment_size());
+    match room > ROOM {
+        true => memory,
+        false => std::env::temp_dir(),
+    }
+}
+
+fn on_file_system_in(disk: &Path, kind: &str, test: &str, body: impl FnOnce()) {
     if std::env::var_os(MOUNTED).is_some_and(|mounted| mounted == kind) {
         return body();
     }
@@ -42,7 +93,7 @@ pub fn on_file_system(kind: &str, test: &str, body: impl FnOnce()) {
     let place = tempfile::Builder::new()
         .prefix("pgm-mount-")
         .permissions(Permissions::from_mode(0o755))
-        .tempdir()
+        .tempdir_in(disk)
         .unwrap();
     let dir = |name: &str| {
         let dir = place.path().join(name);
