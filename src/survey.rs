@@ -32,7 +32,7 @@ pub use space::space_problems;
 use crate::error::{Code, Error, Result};
 use crate::pg::{ControlFile, DataDir, PostmasterPid};
 use crate::plan::{Inventory, Mode, Origin, TablespacePlace};
-use crate::server::{Installation, Running, Side};
+use crate::server::{Cancel, Installation, Running, Side};
 use inventory::Sizes;
 use old::Old;
 use overlap::Place;
@@ -137,14 +137,16 @@ impl Sight {
 }
 
 /// Looks at everything, and gives back what it is and all that is wrong with it.
-pub fn survey(request: &Request) -> Sight {
-    survey_as(request, Uid::effective())
+///
+/// A requested stop is one of the problems: programs are not waited for then.
+pub fn survey(request: &Request, cancel: &Cancel) -> Sight {
+    survey_as(request, Uid::effective(), cancel)
 }
 
 /// The same for a process with this user number.
-fn survey_as(request: &Request, us: Uid) -> Sight {
+fn survey_as(request: &Request, us: Uid, cancel: &Cancel) -> Sight {
     let mut problems = Problems::default();
-    let (old_installation, new_installation) = installations(request, &mut problems);
+    let (old_installation, new_installation) = installations(request, cancel, &mut problems);
     let owner = Owner::of_cluster(&request.old_datadir, us);
     let old = old::examine(request, &owner, old_installation.as_ref(), &mut problems);
     pair::examine(
@@ -260,11 +262,12 @@ fn survey_as(request: &Request, us: Uid) -> Sight {
 /// Both, which are looked at at once.
 fn installations(
     request: &Request,
+    cancel: &Cancel,
     problems: &mut Problems,
 ) -> (Option<Installation>, Option<Installation>) {
     let (old, new) = std::thread::scope(|scope| {
-        let new = scope.spawn(|| Installation::find(Side::New, &request.new_bindir));
-        let old = Installation::find(Side::Old, &request.old_bindir);
+        let new = scope.spawn(|| Installation::find(Side::New, &request.new_bindir, cancel));
+        let old = Installation::find(Side::Old, &request.old_bindir, cancel);
         (old, new.join())
     });
     let new = new.unwrap_or_else(|_| Err(vec![problems::unexplained()]));

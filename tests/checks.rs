@@ -41,10 +41,11 @@ struct Bench {
 impl Bench {
     fn create(version: MajorVersion) -> Self {
         let cluster = support::cluster(&format!("old-{version}"), &[]);
-        let installation = Installation::find(Side::Old, &cluster.bindir).unwrap();
+        let installation = Installation::find(Side::Old, &cluster.bindir, &Cancel::new()).unwrap();
         let new = format!("new-{}", MajorVersion::NEWEST_NEW);
         let new = Trials::new(NewVersion {
-            installation: Installation::find(Side::New, &support::bindir(&new)).unwrap(),
+            installation: Installation::find(Side::New, &support::bindir(&new), &Cancel::new())
+                .unwrap(),
             options: Vec::new(),
             socket_parent: None,
             logs: cluster.scratch().to_owned(),

@@ -77,7 +77,7 @@ fn own_and_look(run: &Run, request: &Request) -> Result<(Sight, Lock, Option<Rea
         if error.code() != Code::NotReadable {
             return error;
         }
-        match look(request).problems {
+        match look(request, &run.cancel).problems {
             problems if problems.is_empty() => error,
             problems => one_error(run, problems),
         }
@@ -89,7 +89,9 @@ fn own_and_look(run: &Run, request: &Request) -> Result<(Sight, Lock, Option<Rea
     // A server that runs has them in memory.
     let served = old.path.join("postmaster.pid").exists();
     let ahead = (!served).then(|| read_ahead(&old));
-    Ok((look(request), lock, ahead))
+    let sight = look(request, &run.cancel);
+    run.cancel.check()?;
+    Ok((sight, lock, ahead))
 }
 
 /// Pages can be given checksums only where each of them passes through memory.
@@ -124,7 +126,8 @@ pub fn survey_again(run: &Run, arguments: &Clusters, lock: Lock) -> Result<Looke
         mode: None,
         ..request(&Global::default(), arguments)
     };
-    let surveyed = look(&request).sound();
+    let surveyed = look(&request, &run.cancel).sound();
+    run.cancel.check()?;
     Ok(Looked {
         surveyed: surveyed.map_err(|problems| one_error(run, problems))?,
         lock,

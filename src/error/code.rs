@@ -114,6 +114,8 @@ codes! {
         "Old may be PostgreSQL 10 to 17, new 15 to 18, and new must be a newer major version than old. A minor release of the same major version needs no upgrade: install it and restart the server."
     1104 OtherMake Precondition "programs of another make of PostgreSQL"
         "EnterpriseDB's Advanced Server is made from PostgreSQL and has catalogs, types, packages and synonyms of its own, in its Oracle mode and out of it. None of that is known here, neither as old nor as new, so nothing is tried: its maker's own pg_upgrade upgrades it. EnterpriseDB's packages of PostgreSQL itself are PostgreSQL."
+    1105 ProgramSilent Precondition "a PostgreSQL program does not answer"
+        "A program of the directory given with -b or -B was run with --version, has not ended within a minute, and was killed. It may lie on a disk that does not answer, or something else lies in its place. Run it by hand and see what it waits for."
     1201 NotADataDirectory Precondition "not a PostgreSQL data directory"
         "A data directory holds PG_VERSION, global/pg_control, base, and the folders its version demands. A configuration directory (with postgresql.conf that sets data_directory) may be given instead."
     1202 DataDirectoryLayout Precondition "the data directory is not laid out as its version demands"

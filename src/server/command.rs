@@ -27,6 +27,9 @@ const KEPT: &[&str] = &[
 /// How long a child that was asked to end may take before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How long the end of a child that was killed is waited for.
+const BURIAL: Duration = Duration::from_secs(1);
+
 /// How long a child in the background works, and how long it rests then.
 const TURN: Duration = Duration::from_millis(100);
 
@@ -189,6 +192,32 @@ pub(super) fn wait(
         }
         pauses.pause();
     }
+}
+
+/// Waits for a child that has nothing to do but to answer; `None` where it has not ended in time,
+/// or a stop is requested, and then it is killed with everything it has started.
+///
+/// Nothing kills a process that waits for a disk which does not answer, so it is not waited for
+/// for long after that.
+pub(super) fn wait_at_most(
+    child: &mut Child,
+    limit: Duration,
+    cancel: &Cancel,
+) -> std::io::Result<Option<ExitStatus>> {
+    let mut pauses = Pauses::new();
+    let asked = Instant::now();
+    while asked.elapsed() < limit && !cancel.requested() {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        pauses.pause();
+    }
+    let killed = Instant::now();
+    signal_group(child, Signal::SIGKILL);
+    while child.try_wait()?.is_none() && killed.elapsed() < BURIAL {
+        pauses.pause();
+    }
+    Ok(None)
 }
 
 fn signal_group(child: &Child, signal: Signal) {

@@ -1,8 +1,11 @@
 //! An installation: the directory with the programs of one PostgreSQL version.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::unistd::{AccessFlags, access};
@@ -10,8 +13,11 @@ use nix::unistd::{AccessFlags, access};
 use super::command;
 use super::program::{Program, path_option};
 use crate::error::{Code, Error, Remedy, Result};
-use crate::pg::Version;
+use crate::pg::{Version, quote};
 use crate::work::Cancel;
+
+/// How long a program may take to say its version: one on a distant disk takes a moment.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// Which of the two clusters something belongs to.
 #[derive(
@@ -76,7 +82,18 @@ pub struct Installation {
 
 impl Installation {
     /// Runs every program the side needs once; gives back all that is wrong, not the first.
-    pub fn find(side: Side, bindir: &Path) -> Result<Installation, Vec<Error>> {
+    ///
+    /// A requested stop ends the waiting for their answers.
+    pub fn find(side: Side, bindir: &Path, cancel: &Cancel) -> Result<Installation, Vec<Error>> {
+        Self::find_within(ANSWER_LIMIT, side, bindir, cancel)
+    }
+
+    fn find_within(
+        limit: Duration,
+        side: Side,
+        bindir: &Path,
+        cancel: &Cancel,
+    ) -> Result<Installation, Vec<Error>> {
         let bindir = std::path::absolute(bindir)
             .map_err(|error| vec![Error::io(Code::ProgramMissing, "find", bindir, &error)])?;
         if !bindir.is_dir() {
@@ -84,11 +101,14 @@ impl Installation {
         }
         let mut versions = Vec::new();
         let mut problems = Vec::new();
-        for (name, version) in versions_of(&bindir, side.programs()) {
+        for (name, version) in versions_of(&bindir, side.programs(), limit, cancel) {
             match version {
                 Ok(version) => versions.push((name, version)),
                 Err(error) if error.code() == Code::OtherMake => problems.push(error),
-                Err(error) => problems.push(for_side(error, side)),
+                Err(error) if error.code() == Code::ProgramMissing => {
+                    problems.push(for_side(error, side));
+                }
+                Err(error) => problems.push(error),
             }
         }
         // That they are of another make is true of all of them and worth one sentence.
@@ -130,10 +150,18 @@ impl Installation {
 }
 
 /// All are asked at once: of programs that nobody used for long it is the disk that is waited for.
-fn versions_of(bindir: &Path, programs: &[&'static str]) -> Vec<(&'static str, Result<Version>)> {
+fn versions_of(
+    bindir: &Path,
+    programs: &[&'static str],
+    limit: Duration,
+    cancel: &Cancel,
+) -> Vec<(&'static str, Result<Version>)> {
     std::thread::scope(|scope| {
         let asked: Vec<_> = (programs.iter())
-            .map(|name| (*name, scope.spawn(move || version_of(&bindir.join(name)))))
+            .map(|name| {
+                let ask = move || version_of(&bindir.join(name), limit, cancel);
+                (*name, scope.spawn(ask))
+            })
             .collect();
         let panicked = |_| {
             let what = "the thread that asked a program for its version panicked";
@@ -145,7 +173,8 @@ fn versions_of(bindir: &Path, programs: &[&'static str]) -> Vec<(&'static str, R
     })
 }
 
-fn version_of(program: &Path) -> Result<Version> {
+fn version_of(program: &Path, limit: Duration, cancel: &Cancel) -> Result<Version> {
+    cancel.check()?;
     let metadata = std::fs::metadata(program)
         .map_err(|error| Error::io(Code::ProgramMissing, "find", program, &error))?;
     if !metadata.is_file() {
@@ -153,19 +182,18 @@ fn version_of(program: &Path) -> Result<Version> {
     }
     access(program, AccessFlags::X_OK)
         .map_err(|error| missing(program, "may not be executed").caused_by(&error))?;
-    let output = command::isolated(program, Signal::SIGKILL)
-        .arg("--version")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .output()
-        .map_err(|error| missing(program, "could not be started").caused_by(&error))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
+    let asked = ask_for_version(program, limit, cancel).map_err(|error| {
+        missing(program, "could not be asked for its version").caused_by(&error)
+    })?;
+    let Some((status, text, complaint)) = asked else {
+        cancel.check()?;
+        return Err(silent(program, limit));
+    };
+    if !status.success() {
         let error = missing(program, "fails when it is asked for its version")
-            .fact("exit status", command::describe(output.status));
-        return Err(error.fact("output", said.trim()));
+            .fact("exit status", command::describe(status));
+        return Err(error.fact("output", complaint.trim()));
     }
-    let text = String::from_utf8_lossy(&output.stdout);
     if text.contains("(EnterpriseDB)") {
         return Err(other_make(program, text.trim()));
     }
@@ -174,6 +202,48 @@ fn version_of(program: &Path) -> Result<Version> {
     }
     Version::parse(&text)
         .ok_or_else(|| missing(program, "prints no version").fact("output", text.trim()))
+}
+
+/// Its exit status, what it says and what it complains about; nothing where it does not end.
+///
+/// Files take what it says: something it has started may keep a pipe open for ever.
+fn ask_for_version(
+    program: &Path,
+    limit: Duration,
+    cancel: &Cancel,
+) -> io::Result<Option<(ExitStatus, String, String)>> {
+    let (mut said, mut complaint) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    let mut child = command::isolated(program, Signal::SIGKILL)
+        .arg("--version")
+        .stdout(Stdio::from(said.try_clone()?))
+        .stderr(Stdio::from(complaint.try_clone()?))
+        .spawn()?;
+    let Some(status) = command::wait_at_most(&mut child, limit, cancel)? else {
+        return Ok(None);
+    };
+    Ok(Some((status, whole(&mut said)?, whole(&mut complaint)?)))
+}
+
+fn whole(file: &mut File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn silent(program: &Path, limit: Duration) -> Error {
+    Error::new(
+        Code::ProgramSilent,
+        format!(
+            "{} does not answer when it is asked for its version",
+            program.display()
+        ),
+    )
+    .fact("waited", format!("{} s", limit.as_secs()))
+    .remedy(Remedy::command(format!(
+        "{} --version",
+        quote::shell_path(program)
+    )))
 }
 
 fn missing(program: &Path, what: &str) -> Error {
@@ -232,6 +302,11 @@ fn for_side(error: Error, side: Side) -> Error {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+    use std::time::Instant;
+
+    fn find(side: Side, dir: &Path) -> Result<Installation, Vec<Error>> {
+        Installation::find(side, dir, &Cancel::new())
+    }
 
     fn fake(dir: &Path, name: &str, says: &str, mode: u32) {
         let draft = dir.join("draft");
@@ -251,7 +326,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fake(dir.path(), "postgres", "(PostgreSQL) 15.18", 0o755);
         fake(dir.path(), "pg_ctl", "(PostgreSQL) 15.18", 0o755);
-        let found = Installation::find(Side::Old, dir.path()).unwrap();
+        let found = find(Side::Old, dir.path()).unwrap();
         assert_eq!(found.version.text, "15.18");
         assert_eq!(found.program("pg_ctl"), dir.path().join("pg_ctl"));
     }
@@ -264,7 +339,7 @@ mod tests {
         fake(dir.path(), "initdb", "(PostgreSQL) 17.10", 0o644);
         fake(dir.path(), "psql", "of something else 3", 0o755);
         std::fs::create_dir(dir.path().join("pg_ctl")).unwrap();
-        let problems = Installation::find(Side::New, dir.path()).unwrap_err();
+        let problems = find(Side::New, dir.path()).unwrap_err();
         let text: Vec<_> = problems.iter().map(|e| e.message().to_owned()).collect();
         assert_eq!(problems.len(), 7, "{text:?}");
         let has = |part: &str| text.iter().any(|line| line.contains(part));
@@ -284,7 +359,7 @@ mod tests {
             fake(dir.path(), name, "(EnterpriseDB) 17.2.0", 0o755);
         }
         for side in [Side::Old, Side::New] {
-            let problems = Installation::find(side, dir.path()).unwrap_err();
+            let problems = find(side, dir.path()).unwrap_err();
             assert_eq!(problems.len(), 1, "{problems:?}");
             assert_eq!(problems[0].code(), Code::OtherMake);
             assert!(
@@ -294,15 +369,65 @@ mod tests {
             );
         }
         fake(dir.path(), "postgres", "(PostgreSQL) 17.2", 0o755);
-        let problems = Installation::find(Side::Old, dir.path()).unwrap_err();
+        let problems = find(Side::Old, dir.path()).unwrap_err();
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert!(problems[0].message().contains("pg_ctl"));
     }
 
     #[test]
     fn a_missing_directory_is_one_problem() {
-        let problems = Installation::find(Side::Old, Path::new("/nonexistent")).unwrap_err();
+        let problems = find(Side::Old, Path::new("/nonexistent")).unwrap_err();
         assert_eq!(problems.len(), 1);
         assert_eq!(problems[0].code(), Code::ProgramMissing);
+    }
+
+    /// What it has started goes with it, and holds nobody up.
+    #[test]
+    fn a_program_that_does_not_answer_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        fake(
+            dir.path(),
+            "postgres",
+            "(PostgreSQL) 15.18'; sleep 600 & wait; echo '",
+            0o755,
+        );
+        fake(dir.path(), "pg_ctl", "(PostgreSQL) 15.18", 0o755);
+        let asked = Instant::now();
+        let limit = Duration::from_millis(200);
+        let problems =
+            Installation::find_within(limit, Side::Old, dir.path(), &Cancel::new()).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].code(), Code::ProgramSilent);
+        assert!(problems[0].remedy_text().is_some());
+        assert!(asked.elapsed() > limit && asked.elapsed() < Duration::from_secs(20));
+
+        let cancel = Cancel::new();
+        let stopped = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(limit);
+                cancel.request(2);
+            });
+            Installation::find(Side::Old, dir.path(), &cancel).unwrap_err()
+        });
+        assert_eq!(stopped.len(), 1, "{stopped:?}");
+        assert_eq!(stopped[0].code(), Code::Interrupted);
+        assert!(asked.elapsed() < Duration::from_secs(40));
+    }
+
+    /// One that leaves something behind which never ends has answered all the same.
+    #[test]
+    fn what_a_program_leaves_behind_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["postgres", "pg_ctl"] {
+            fake(
+                dir.path(),
+                name,
+                "(PostgreSQL) 15.18'; sleep 30 & echo '",
+                0o755,
+            );
+        }
+        let asked = Instant::now();
+        assert_eq!(find(Side::Old, dir.path()).unwrap().version.text, "15.18");
+        assert!(asked.elapsed() < Duration::from_secs(20));
     }
 }

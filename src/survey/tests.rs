@@ -122,7 +122,7 @@ fn sizes_may_be_known_later() {
     world.request.mode = Some(Mode::Copy);
     let now = world.sound();
     world.request.sizes_later = true;
-    let later = survey_as(&world.request, world.us);
+    let later = survey_as(&world.request, world.us, &Cancel::new());
     let found = later.surveyed.unwrap();
     assert_eq!((found.relation_files, later.problems), (3, Vec::new()));
     assert!(found.inventory.iter().all(|place| place.bytes == 0));
@@ -130,11 +130,11 @@ fn sizes_may_be_known_later() {
     assert_eq!(sized, (now.inventory.clone(), Vec::new()));
 
     world.request.socket_dir = Some(world.path("nowhere"));
-    let hindered = survey_as(&world.request, world.us);
+    let hindered = survey_as(&world.request, world.us, &Cancel::new());
     assert!(hindered.sizing.is_none() && !hindered.problems.is_empty());
     world.request.socket_dir = None;
     symlink(world.path("nowhere"), world.path("old/base/7")).unwrap();
-    let unreadable = survey_as(&world.request, world.us);
+    let unreadable = survey_as(&world.request, world.us, &Cancel::new());
     assert!(unreadable.sizing.is_none());
     assert_eq!(unreadable.problems.len(), 1, "{:?}", unreadable.problems);
 }

@@ -6,7 +6,7 @@ use crate::support::Cluster;
 
 /// A private server in which anything may be made: in binary-upgrade mode nothing could.
 pub fn serve(cluster: &Cluster, options: &[(&str, &str)]) -> Postmaster {
-    let installation = Installation::find(Side::Old, &cluster.bindir).unwrap();
+    let installation = Installation::find(Side::Old, &cluster.bindir, &Cancel::new()).unwrap();
     let log = cluster.scratch().join("private.log");
     let datadir = cluster.datadir();
     let mut spec = PostmasterSpec::for_old(&installation, &datadir, "postgres", &log, None);

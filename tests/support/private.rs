@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use pg_migrator::error::Error;
 use pg_migrator::pg::MajorVersion;
-use pg_migrator::server::{Client, Endpoint, Installation, PostmasterSpec, Side};
+use pg_migrator::server::{Cancel, Client, Endpoint, Installation, PostmasterSpec, Side};
 
 use super::{Cluster, bindir};
 
@@ -13,7 +13,7 @@ pub const SIGINT: i32 = 2;
 
 /// An installation of the toolchain.
 pub fn find(side: Side, name: &str) -> Installation {
-    Installation::find(side, &bindir(name)).unwrap()
+    Installation::find(side, &bindir(name), &Cancel::new()).unwrap()
 }
 
 /// Where the messages of private servers of a cluster go.

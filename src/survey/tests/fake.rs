@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::error::{Code, Error, Remedy};
 use crate::pg::ControlFile;
 use crate::plan::Mode;
+use crate::server::Cancel;
 use crate::survey::{Request, Surveyed, survey_as};
 
 const FOLDERS: &[&str] = &[
@@ -198,7 +199,7 @@ impl World {
     }
 
     pub fn survey(&self) -> Result<Surveyed, Vec<Error>> {
-        survey_as(&self.request, self.us).sound()
+        survey_as(&self.request, self.us, &Cancel::new()).sound()
     }
 
     pub fn sound(&self) -> Surveyed {
