@@ -6,15 +6,16 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use support::as_server_user;
 use support::case::{Case, demand_same_text};
 use support::stock::dump;
 use support::tree;
 use support::trip::Trip;
+use support::{as_server_user, say};
 
 /// Lets `pg_ctl start` be a script; `$real` in it is the real one.
 fn with_pg_ctl(trip: &mut Trip, script: &str) {
@@ -91,6 +92,120 @@ fn a_start_that_never_began_is_undone() {
         assert!(started.status.success(), "{started:?}");
         case.trip.cutover();
         case.trip.run(&["verify"]).demand(0);
+    });
+}
+
+/// What a script for `postgres` does while this file is there, but for saying its version.
+fn with_postgres(case: &mut Case, wrong: &Path) {
+    let text = format!(
+        "if [ -e '{}' ]; then case \"$1\" in -V|--version) ;; *) echo 'FATAL: no luck' >&2; exit 7 ;; \
+         esac; fi\nexec \"$real\" \"$@\"",
+        wrong.display()
+    );
+    case.trip.script("postgres", &text);
+    // It looks for the server beside itself, wherever a link to it lies.
+    let ours = case.trip.new_bindir.join("pg_ctl");
+    let real = fs::canonicalize(&ours).unwrap();
+    fs::remove_file(&ours).unwrap();
+    fs::copy(real, &ours).unwrap();
+}
+
+/// A setting nobody knows, a port somebody has, a library that is not there, a server program that
+/// ends at once: new has not begun to serve, so old does again, and what is mended starts.
+#[test]
+fn whatever_keeps_new_from_starting_is_told_and_undone() {
+    as_server_user(
+        "whatever_keeps_new_from_starting_is_told_and_undone",
+        || {
+            let mut case = case("link");
+            let wrong = case.stock.cluster.scratch().join("wrong");
+            with_postgres(&mut case, &wrong);
+            case.trip.prepare();
+            let conf = case.trip.new.join("postgresql.conf");
+            let right = fs::read_to_string(&conf).unwrap();
+            let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = taken.local_addr().unwrap().port();
+            let port = format!("listen_addresses = '127.0.0.1'\nport = {port}");
+            for (lines, reason) in [
+                ("no_such_setting = 1", "no_such_setting"),
+                (&*port, "Address already in use"),
+                (
+                    "shared_preload_libraries = 'no_such_library'",
+                    "no_such_library",
+                ),
+                ("", "FATAL: no luck"),
+            ] {
+                fs::write(&conf, format!("{right}\n{lines}\n")).unwrap();
+                if lines.is_empty() {
+                    fs::write(&wrong, "").unwrap();
+                }
+                let ran = case.trip.run(&["cutover", "--start"]);
+                ran.refused(5, "PGM-3001", &[reason, "waits for the cutover", "remedy:"]);
+                case.demand_prepared();
+                assert!(
+                    !case.trip.new.join("global/pg_control").exists(),
+                    "{reason}"
+                );
+                let started = case.trip.old_starts();
+                assert!(started.status.success(), "{reason}: {started:?}");
+                say(&format!(
+                    "TRIED new that does not start at the end: {reason}"
+                ));
+            }
+            fs::write(&conf, right).unwrap();
+            fs::remove_file(&wrong).unwrap();
+            let _end = stopped_at_the_end(&case.trip);
+            case.trip.run(&["cutover", "--start"]).demand(0);
+            demand_served(&case);
+        },
+    );
+}
+
+/// The same of the private servers that build new, and of the one a cutover may need.
+#[test]
+fn whatever_keeps_a_private_new_server_from_starting_is_told_and_undone() {
+    let name = "whatever_keeps_a_private_new_server_from_starting_is_told_and_undone";
+    as_server_user(name, || {
+        let mut case = case("copy");
+        let wrong = case.stock.cluster.scratch().join("wrong");
+        with_postgres(&mut case, &wrong);
+        let conf = case.trip.new.join("postgresql.conf");
+        let right = fs::read_to_string(&conf).unwrap();
+        for (lines, reason) in [
+            ("no_such_setting = 1", "no_such_setting"),
+            (
+                "shared_preload_libraries = 'no_such_library'",
+                "no_such_library",
+            ),
+            ("", "FATAL: no luck"),
+        ] {
+            fs::write(&conf, format!("{right}\n{lines}\n")).unwrap();
+            if lines.is_empty() {
+                fs::write(&wrong, "").unwrap();
+            }
+            let ran = case.trip.run_first(&["prepare"]);
+            ran.refused(5, "PGM-3001", &[reason, "everything was undone", "remedy:"]);
+            case.demand_untouched_old(reason);
+            say(&format!(
+                "TRIED new that does not start in prepare: {reason}"
+            ));
+        }
+        fs::write(&conf, right).unwrap();
+        fs::remove_file(&wrong).unwrap();
+        case.trip.prepare();
+
+        let server = case.stock.cluster.start();
+        server.sql("app", "SELECT lo_from_bytea(777001, 'made late')");
+        server.stop();
+        fs::write(&wrong, "").unwrap();
+        let ran = case.trip.run(&["cutover"]);
+        ran.refused(5, "PGM-3001", &["no luck", "waits for the cutover"]);
+        let started = case.trip.old_starts();
+        assert!(started.status.success(), "{started:?}");
+        fs::remove_file(&wrong).unwrap();
+        case.trip.cutover();
+        case.trip.run(&["verify"]).demand(0);
+        say("TRIED new that does not start in the middle of a cutover");
     });
 }
 

@@ -34,6 +34,7 @@ pub struct Program<'a> {
     name: &'static str,
     args: Vec<OsString>,
     log: Option<PathBuf>,
+    server_log: Option<PathBuf>,
     failure: Code,
     subject: Option<(&'static str, String)>,
     keep_password: bool,
@@ -48,6 +49,7 @@ impl<'a> Program<'a> {
             name,
             args: Vec::new(),
             log: None,
+            server_log: None,
             failure: Code::ProgramFailed,
             subject: None,
             keep_password: false,
@@ -68,6 +70,13 @@ impl<'a> Program<'a> {
     #[must_use]
     pub fn log_to(mut self, log: &Path) -> Self {
         self.log = Some(log.to_owned());
+        self
+    }
+
+    /// Where the server it starts says why it does not: an error has that log's last lines, too.
+    #[must_use]
+    pub fn server_logs_to(mut self, log: &Path) -> Self {
+        self.server_log = Some(log.to_owned());
         self
     }
 
@@ -108,6 +117,7 @@ impl<'a> Program<'a> {
         let start = errors
             .seek(SeekFrom::End(0))
             .map_err(|error| self.broken("find the end of the log of", &error))?;
+        let server_said = self.server_log.as_ref().map(|log| length(log));
         let path = self.installation.program(self.name);
         let mut command = command::isolated(&path, Signal::SIGKILL);
         command.args(&self.args).stdout(Stdio::piped()).stderr(
@@ -150,7 +160,11 @@ impl<'a> Program<'a> {
             });
         }
         cancel.check()?;
-        Err(self.failed(&path, status, &stderr_tail))
+        let error = self.failed(&path, status, &stderr_tail);
+        Err(match (&self.server_log, server_said) {
+            (Some(log), Some(start)) => with_server_log(error, log, start),
+            _ => error,
+        })
     }
 
     fn open_log(&self) -> Result<File> {
@@ -200,6 +214,27 @@ impl<'a> Program<'a> {
     }
 }
 
+fn length(log: &Path) -> u64 {
+    std::fs::metadata(log).map_or(0, |found| found.len())
+}
+
+/// What a server has said since its log had this length is the reason; without any, whoever reads
+/// on finds out by the log of the program.
+fn with_server_log(error: Error, log: &Path, start: u64) -> Error {
+    let said = File::open(log).map(|mut log| tail(&mut log, start));
+    let said = said.unwrap_or_default();
+    if said.is_empty() {
+        return error;
+    }
+    error
+        .fact("log of the server", log.display())
+        .fact("log line", said.join("\n"))
+        .remedy(Remedy::manual(format!(
+            "read {}, put right what it says, and run the command again",
+            log.display()
+        )))
+}
+
 /// Opens a log for appending, readable, and by nobody but its owner.
 pub(super) fn append_to(log: &Path) -> Result<File> {
     File::options()
@@ -225,6 +260,19 @@ pub(super) fn tail(file: &mut File, start: u64) -> Vec<String> {
     why(&String::from_utf8_lossy(&bytes))
 }
 
+/// A server that does not start says why in its log, and in its last complaint at times only that it
+/// has said so: a setting is named before "configuration file contains errors", an address before
+/// "could not create any TCP/IP sockets".
+fn is_a_reason(line: &&str) -> bool {
+    let says = [
+        "could not bind",
+        "in file \"",
+        "invalid value for",
+        "cannot be changed",
+    ];
+    line.contains("LOG: ") && says.iter().any(|words| line.contains(words))
+}
+
 /// The first complaint with what belongs to it, or the last lines where nobody complained.
 ///
 /// pg_restore names the object before the complaint and the statement after it. The statement is
@@ -242,10 +290,11 @@ fn why(text: &str) -> Vec<String> {
     };
     let object = first.checked_sub(1).map(|before| lines[before]);
     let object = object.filter(|line| line.contains(": from TOC entry "));
+    let reasons = lines[..first].iter().copied().filter(is_a_reason);
     let context = lines[first + 1..]
         .iter()
         .take_while(|line| !line.starts_with("Command was:") && !complains(line));
-    let all = object.into_iter().chain([lines[first]]);
+    let all = object.into_iter().chain(reasons).chain([lines[first]]);
     all.chain(context.copied())
         .take(TAIL_LINES)
         .map(str::to_owned)
@@ -299,5 +348,8 @@ mod tests {
         let log = "2026 LOG:  starting\n2026 FATAL:  no memory\n2026 HINT:  buy some\n\
                    2026 FATAL:  again\n";
         assert_eq!(why(log), ["2026 FATAL:  no memory", "2026 HINT:  buy some"]);
+        let log = "2026 LOG:  unrecognized configuration parameter \"a\" in file \"/b\" line 3\n\
+                   2026 FATAL:  configuration file \"/b\" contains errors\n";
+        assert_eq!(why(log), log.lines().collect::<Vec<_>>());
     }
 }

@@ -158,6 +158,7 @@ impl Running {
             .args(start_arguments(spec))
             .failing_with(Code::ServerStart)
             .about("data directory", spec.data_dir.path.display().to_string())
+            .server_logs_to(spec.log)
             .log_to(&spec.log.with_extension("pg_ctl.log"))
             .run(cancel)?;
         find()?.ok_or_else(|| {
