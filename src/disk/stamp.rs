@@ -97,6 +97,12 @@ impl Era {
         !self.boot.is_empty() && self.boot == now.boot
     }
 
+    /// By how many nanoseconds the clock was set forward since; nothing after another boot.
+    pub fn set_forward(&self, now: &Self) -> Option<i64> {
+        self.same_boot(now)
+            .then(|| now.ahead.saturating_sub(self.ahead))
+    }
+
     /// Whether moments of then may be compared with those of now, too: nobody has set the clock
     /// back.
     pub fn same_clock(&self, now: &Self) -> bool {
@@ -165,6 +171,11 @@ mod tests {
         assert!(then.same_boot(&era("a", 8_000_000_000)));
         assert!(!then.same_boot(&era("b", 10_000_000_000)));
         assert!(!era("", 0).same_boot(&era("", 0)));
+        assert_eq!(
+            then.set_forward(&era("a", 3_000_000_000)),
+            Some(-7_000_000_000)
+        );
+        assert_eq!(then.set_forward(&era("b", 10_000_000_000)), None);
         let now = Era::now().unwrap();
         assert!(now.same_clock(&Era::now().unwrap()));
     }
@@ -182,6 +193,8 @@ mod tests {
         let old = seen - MARGIN - 1;
         assert!(stamp(old, old).tells_of_later_writes(seen));
         assert!(!stamp(old + 1, old + 1).tells_of_later_writes(seen));
+        // It was written before the clock was set back.
+        assert!(!stamp(seen + 1000 * MARGIN, seen + 1000 * MARGIN).tells_of_later_writes(seen));
         // Somebody has set the time of the contents back.
         assert!(!stamp(5, seen).tells_of_later_writes(seen));
         assert!(!stamp(seen + MARGIN, 5).tells_of_later_writes(seen));

@@ -73,7 +73,11 @@ pub fn sweep(parent: &Path, used: impl Fn(&Path) -> bool) {
 }
 
 fn is_of_ours(path: &Path, name: &OsStr) -> bool {
-    let old = |modified: SystemTime| modified.elapsed().is_ok_and(|age| age > MOMENT);
+    // One of a time to come was made before the clock was set back.
+    let old = |modified: SystemTime| match modified.elapsed() {
+        Ok(age) => age > MOMENT,
+        Err(ahead) => ahead.duration() > MOMENT,
+    };
     name.as_bytes().starts_with(PREFIX.as_bytes())
         && path.symlink_metadata().is_ok_and(|found| {
             found.is_dir()
@@ -88,9 +92,14 @@ mod tests {
     use super::*;
     use std::fs::{self, File, FileTimes};
 
+    const HOUR: Duration = Duration::from_secs(3600);
+
     fn aged(path: &Path) {
-        let hour_ago = SystemTime::now() - Duration::from_secs(3600);
-        let times = FileTimes::new().set_modified(hour_ago);
+        dated(path, SystemTime::now() - HOUR);
+    }
+
+    fn dated(path: &Path, modified: SystemTime) {
+        let times = FileTimes::new().set_modified(modified);
         File::open(path).unwrap().set_times(times).unwrap();
     }
 
@@ -106,6 +115,8 @@ mod tests {
             dir
         };
         let forsaken = make("pg_migrator-1", 0o700);
+        let of_tomorrow = make("pg_migrator-6", 0o700);
+        dated(&of_tomorrow, SystemTime::now() + HOUR);
         let used = make("pg_migrator-2", 0o700);
         let open = make("pg_migrator-3", 0o755);
         let precious = make("precious", 0o700);
@@ -117,7 +128,7 @@ mod tests {
         std::os::unix::fs::symlink(&precious, &link).unwrap();
 
         sweep(parent.path(), |path| path == used);
-        assert!(!forsaken.exists());
+        assert!(!forsaken.exists() && !of_tomorrow.exists());
         for kept in [&used, &open, &precious, &young, &link] {
             assert!(kept.join("file").exists(), "{}", kept.display());
         }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
+use crate::disk::Era;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::event::DowntimePart;
 use crate::pg::{ClusterState, PostmasterOpts};
@@ -66,6 +67,38 @@ impl Handover {
     }
 }
 
+/// When service went down, for another process on this machine.
+#[derive(Debug, Serialize, Deserialize)]
+struct DownSince {
+    /// Milliseconds since 1970, as the clock said.
+    clock: u64,
+    /// What tells whether the clock was set since.
+    era: Option<Era>,
+}
+
+impl DownSince {
+    fn now() -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let millis = since.unwrap_or_default().as_millis();
+        Self {
+            clock: u64::try_from(millis).unwrap_or_default(),
+            era: Era::now(),
+        }
+    }
+
+    /// How long ago that was, whatever became of the clock in between. After another boot of the
+    /// machine nothing but the clock can tell.
+    fn until(&self, now: &Self) -> Option<Duration> {
+        let set = match (&self.era, &now.era) {
+            (Some(then), Some(now)) => then.set_forward(now).unwrap_or(0) / 1_000_000,
+            _ => 0,
+        };
+        let apart = i64::try_from(now.clock).ok()? - i64::try_from(self.clock).ok()?;
+        let millis = u64::try_from(apart.checked_sub(set)?).ok()?;
+        Some(Duration::from_millis(millis))
+    }
+}
+
 /// How long service is down, and what the time went into.
 #[derive(Debug, Default)]
 pub struct Outage {
@@ -113,8 +146,7 @@ impl Context<'_> {
             began: Some(Instant::now()),
             ..Outage::default()
         };
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        self.save(DOWN_SINCE, &now.unwrap_or_default().as_millis())
+        self.save(DOWN_SINCE, &DownSince::now())
     }
 
     /// Service may have been down since another process took it down.
@@ -122,11 +154,8 @@ impl Context<'_> {
         if self.outage.began.is_some() {
             return;
         }
-        let since = self.load::<u64>(DOWN_SINCE).ok();
-        let down = since.and_then(|since| {
-            let since = SystemTime::UNIX_EPOCH + Duration::from_millis(since);
-            SystemTime::now().duration_since(since).ok()
-        });
+        let since = self.load::<DownSince>(DOWN_SINCE).ok();
+        let down = since.and_then(|since| since.until(&DownSince::now()));
         self.outage.began = down.and_then(|down| Instant::now().checked_sub(down));
     }
 
@@ -339,6 +368,15 @@ pub fn wait_until_ready(
 mod tests {
     use super::*;
     use crate::pg::{DataDir, MajorVersion};
+
+    #[test]
+    fn how_long_service_was_down_is_known_whatever_became_of_the_clock() {
+        let now = DownSince::now();
+        assert_eq!(now.until(&now), Some(Duration::ZERO));
+        let bare = |clock| DownSince { clock, era: None };
+        assert_eq!(bare(1000).until(&bare(4000)), Some(Duration::from_secs(3)));
+        assert_eq!(bare(4000).until(&bare(1000)), None);
+    }
 
     #[test]
     fn a_command_that_started_nothing_is_not_waited_for_to_the_end() {
