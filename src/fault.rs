@@ -4,6 +4,8 @@
 //! SIGKILL at the Nth, as a power cut would, with `PGM_FAULT=NAME:N` at the Nth of those whose names
 //! begin so: `engine.step` are the boundaries of steps. With `PGM_FAULT_LOG=FILE` every point reached is
 //! written to a file, with the step that was at work, so that a test learns how many there are.
+//! With `PGM_FAULT_STOP=NAME ACT STEP`, as such a line has them, the process stands still (SIGSTOP)
+//! the first time it comes there, so that somebody else can do something in between.
 //! Disk acts are counted apart: with `PGM_FAULT_ERROR=NAME:N:ERRNO` the Nth act of that name fails
 //! with that error, as of a disk that is full or broken; `*` is any act, and `PGM_FAULT_ACTS=FILE`
 //! gets their names, with the step that was at work. `PGM_TRACE=FILE` gets every change to a file

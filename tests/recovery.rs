@@ -134,30 +134,10 @@ fn demand_old(case: &Case, after: &str) {
     support::case::demand_same_text(&case.stock.dump, &now);
 }
 
-/// Kills a command in the middle of this work of its steps.
-fn kill_in(case: &Case, command: &str, at_work: &str) {
-    let log = case.trip.new.with_extension("points");
-    let _ = std::fs::remove_file(&log);
-    let mut counted = case.trip.command(&[command]);
-    counted.env("PGM_FAULT_LOG", &log);
-    finish(counted).demand(0);
-    let text = std::fs::read_to_string(&log).unwrap();
-    let numbers: Vec<&str> = text
-        .lines()
-        .filter(|line| line.ends_with(at_work))
-        .map(|line| line.split(' ').next().unwrap())
-        .collect();
-    let middle = numbers[numbers.len() / 2].to_owned();
-    if command == "cutover" {
-        case.trip.rollback();
-    }
-    case.trip.prepare();
-    if command == "rollback" {
-        case.trip.cutover();
-    }
-    let mut killed = case.trip.command(&[command]);
-    killed.env("PGM_FAULT", middle);
-    finish(killed).demand(-9);
+/// Kills a command at this point of a step.
+fn kill_at(case: &Case, command: &str, point: &str) {
+    let trip = &case.trip;
+    trip.stands_still(trip.command(&[command]), point).kill();
 }
 
 #[test]
@@ -207,10 +187,30 @@ fn by_hand_back_from_a_cutover_by_swap() {
     as_server_user("by_hand_back_from_a_cutover_by_swap", || back_from("swap"));
 }
 
+/// As for clone and copy-file-range: old has lost nothing, and nothing of it is given back.
+#[test]
+fn by_hand_back_from_a_cutover_by_copy() {
+    as_server_user("by_hand_back_from_a_cutover_by_copy", || back_from("copy"));
+}
+
 fn back_from(mode: &str) {
+    let (on, back) = match mode {
+        "swap" => (
+            "disk.take.done apply transfer-files",
+            "disk.take.done undo transfer-files",
+        ),
+        "copy" => (
+            "engine.step.applied apply transfer-files",
+            "disk.rename.renamed undo release-new-cluster",
+        ),
+        _ => (
+            "engine.step.applied apply transfer-files",
+            "disk.rename.renamed undo retire-old-control",
+        ),
+    };
     let case = Case::new(mode);
     case.trip.prepare();
-    kill_in(&case, "cutover", "apply transfer-files");
+    kill_at(&case, "cutover", on);
     follow(&case, &way(Standing::CuttingOver, "By hand, back"));
     demand_old(&case, "cutting over");
     case.trip.prepare();
@@ -219,11 +219,7 @@ fn back_from(mode: &str) {
     demand_old(&case, "upgraded");
     case.trip.prepare();
     case.trip.cutover();
-    let in_the_middle = match mode {
-        "swap" => "undo transfer-files",
-        _ => "undo retire-old-control",
-    };
-    kill_in(&case, "rollback", in_the_middle);
+    kill_at(&case, "rollback", back);
     follow(&case, &way(Standing::RollingBack, "By hand, unless"));
     demand_old(&case, "rolling back");
 }

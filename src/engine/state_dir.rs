@@ -166,6 +166,7 @@ fn is_ours(name: &str) -> bool {
         "inventory.json",
         "everybody.json",
         "released-control.json",
+        "given-up-control.json",
         "machine.json",
         "swap.json",
         "first-copies.jsonl",

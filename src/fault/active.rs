@@ -1,13 +1,14 @@
 //! What the environment asks for.
 
 use std::io::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 static REACHED: AtomicU64 = AtomicU64::new(0);
 static ASKED: AtomicU64 = AtomicU64::new(0);
 /// Points reached whose name begins as it is wanted.
 static OF_KIND: AtomicU64 = AtomicU64::new(0);
+static STOOD_STILL: AtomicBool = AtomicBool::new(false);
 /// The step that is at work.
 static AT_WORK: Mutex<String> = Mutex::new(String::new());
 static WATCHER: OnceLock<fn(u64)> = OnceLock::new();
@@ -48,13 +49,23 @@ pub fn error(name: &'static str) -> std::io::Result<()> {
 /// A place where the process may be killed.
 pub fn point(name: &'static str) {
     let number = REACHED.fetch_add(1, Ordering::SeqCst) + 1;
-    add_line("PGM_FAULT_LOG", || format!("{number} {name} {}", at_work()));
+    let place = || format!("{name} {}", at_work());
+    add_line("PGM_FAULT_LOG", || format!("{number} {}", place()));
     if let Some(watcher) = WATCHER.get() {
         watcher(number);
     }
     if std::env::var("PGM_FAULT").is_ok_and(|wanted| is_wanted(&wanted, number, name)) {
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::SIGKILL);
+        send(nix::sys::signal::SIGKILL);
     }
+    if std::env::var("PGM_FAULT_STOP").is_ok_and(|wanted| wanted == place())
+        && !STOOD_STILL.swap(true, Ordering::SeqCst)
+    {
+        send(nix::sys::signal::SIGSTOP);
+    }
+}
+
+fn send(signal: nix::sys::signal::Signal) {
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), signal);
 }
 
 /// Whether it is the point of this number, or of this number among those of a name.

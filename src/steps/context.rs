@@ -10,6 +10,7 @@ mod service;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -25,7 +26,7 @@ use crate::schema::{CatalogFiles, DumpFiles};
 use crate::server::{self, Installation, Postmaster, PostmasterSpec, Running, Side};
 use crate::transfer::first_copies::Ledger;
 use crate::transfer::{Mended, Moves, Work};
-use crate::work::Cancel;
+use crate::work::{Cancel, lock};
 
 /// Name of the plan in the state directory.
 pub const PLAN_FILE: &str = "plan.json";
@@ -78,6 +79,8 @@ pub struct Context<'a> {
     derived: Derived,
     /// What this process changed when it linked; the rest it has found right.
     pub mended: Option<Vec<Mended>>,
+    /// What this process moves, or has read that another one was about to.
+    moves: Mutex<Option<Arc<Moves>>>,
     /// What is known of first copies, once it was asked for.
     pub(super) copies: Option<Ledger>,
     /// The cutover follows at once.
@@ -124,6 +127,7 @@ impl<'a> Context<'a> {
             giving_up_writes: false,
             derived: Derived::default(),
             mended: None,
+            moves: Mutex::default(),
             copies: None,
             straight_on: false,
             spoilt: BTreeSet::new(),
@@ -362,21 +366,29 @@ impl<'a> Context<'a> {
     }
 
     /// The same, if anything may have been moved.
-    pub fn swap_list_if_any(&self) -> Result<Option<Moves>> {
-        match has_swap_list(&self.state)? {
-            true => self.swap_list().map(Some),
-            false => Ok(None),
+    ///
+    /// Who has moved files takes them back also where somebody has removed the list meanwhile, or
+    /// the whole state directory: nobody else could.
+    pub fn swap_list_if_any(&self) -> Result<Option<Arc<Moves>>> {
+        let mut known = lock(&self.moves);
+        if has_swap_list(&self.state)? {
+            *known = Some(Arc::new(self.swap_list()?));
         }
+        Ok(known.clone())
     }
 
     /// Writes it down, durably.
-    pub fn save_swap_list(&self, moves: &Moves) -> Result<()> {
-        self.save(SWAP_LIST, moves)
+    pub fn save_swap_list(&self, moves: &Arc<Moves>) -> Result<()> {
+        self.save(SWAP_LIST, &**moves)?;
+        *lock(&self.moves) = Some(Arc::clone(moves));
+        Ok(())
     }
 
     /// Forgets it, when all is back where it was.
     pub fn forget_swap_list(&self) -> Result<()> {
-        self.state.remove_file(SWAP_LIST)
+        self.state.remove_file(SWAP_LIST)?;
+        *lock(&self.moves) = None;
+        Ok(())
     }
 
     /// The files of new's catalogs.
@@ -419,6 +431,10 @@ pub(super) fn load<T: DeserializeOwned>(state: &Area, name: &str) -> Result<T> {
             format!("could not read {}", path.display()),
         )
         .caused_by(&e)
+        .remedy(Remedy::manual(
+            "use the release of pg_migrator that began this migration, or roll back and prepare \
+             again",
+        ))
     })
 }
 

@@ -192,6 +192,28 @@ impl Trip {
         panic!("what follows {kind} {step} is always over before a signal comes");
     }
 
+    /// A command that stands still the first time it comes to this point of this step; only a
+    /// program with crash points does.
+    pub fn stands_still(&self, mut command: Command, point: &str) -> Underway {
+        command.env("PGM_FAULT_STOP", point);
+        let underway = self.begin(command);
+        let begun = Instant::now();
+        let stat = format!("/proc/{}/stat", underway.pid());
+        loop {
+            let text = fs::read_to_string(&stat).unwrap_or_default();
+            let state = text
+                .rsplit(") ")
+                .next()
+                .and_then(|rest| rest.chars().next());
+            match state {
+                Some('T') => return underway,
+                Some('Z') | None => panic!("never at {point}: {:?}", underway.wait()),
+                Some(_) => assert!(begun.elapsed() < LIMIT, "never at {point}"),
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// The same, tried once: nothing, and a cutover that has ended, where it was quicker than
     /// the signal.
     pub fn freezes(&self, kind: &str, step: &str) -> Option<Underway> {

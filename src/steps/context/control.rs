@@ -16,6 +16,8 @@ const IDENTITY: &str = "new-identity.json";
 pub const KEEP_NEW: &str = "resume --keep-new";
 /// What new's control file was when it was released.
 const RELEASED: &str = "released-control.json";
+/// What it was when the operator gave up what was written to new since.
+const GIVEN_UP: &str = "given-up-control.json";
 
 /// What became of new since it was released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +137,15 @@ impl Context<'_> {
         Ok(!in_place && self.state.path(NEW_CONTROL)?.exists())
     }
 
+    /// Whether new has been released, so that anybody may have started it.
+    ///
+    /// Where its control file lies says nothing of that: it is in place, too, after a crash while a
+    /// private server had it.
+    pub fn new_is_released(&self) -> Result<bool> {
+        let in_place = self.plan.new.data_dir.join(CONTROL).exists();
+        Ok(in_place && self.state.path(RELEASED)?.exists())
+    }
+
     /// Puts new's control file in place for good, and writes down what it was.
     pub fn release_new(&self) -> Result<()> {
         let aside = self.state.path(NEW_CONTROL)?;
@@ -147,7 +158,9 @@ impl Context<'_> {
     /// Takes new's control file back, unless new runs, or has been started and that is not to be
     /// given up.
     ///
-    /// This is the last moment at which it can be known; afterwards old becomes startable.
+    /// It is asked before, and once more when the file is out of everybody's reach: whoever started
+    /// new in between has written to it, or runs. That answer stays true, and only then old
+    /// becomes startable.
     pub fn take_new_back(&self) -> Result<()> {
         self.new_is_down()?;
         let shared = self.plan.mode.shares_files();
@@ -168,8 +181,35 @@ impl Context<'_> {
                 )),
             });
         }
+        if state == NewState::Started {
+            let in_place = self.plan.new.data_dir.join(CONTROL);
+            self.save(GIVEN_UP, &control::fingerprint_file(&in_place)?)?;
+        }
         self.put_control_aside()?;
-        self.state.remove_file(RELEASED)
+        if let Err(error) = self.nobody_was_quicker() {
+            self.put_control_in_place()?;
+            return Err(error);
+        }
+        self.state.remove_file(RELEASED)?;
+        self.state.remove_file(GIVEN_UP)
+    }
+
+    /// An error where somebody started new before its control file was moved aside.
+    fn nobody_was_quicker(&self) -> Result<()> {
+        self.new_is_down()?;
+        let aside = self.state.path(NEW_CONTROL)?;
+        let Some(released) = read::<String>(&self.state.path(RELEASED)?)? else {
+            return Ok(());
+        };
+        if !aside.exists() {
+            return Ok(());
+        }
+        let now = control::fingerprint_file(&aside)?;
+        let given_up: Option<String> = read(&self.state.path(GIVEN_UP)?)?;
+        match now == released || Some(now) == given_up {
+            true => Ok(()),
+            false => Err(started(self.plan)),
+        }
     }
 }
 

@@ -20,10 +20,10 @@ impl Context<'_> {
         let old = self.old_area()?;
         if let Some(file) = server::running(&self.old_dir())? {
             return Err(
-                Error::new(Code::OldServerRunning, "the old server is running again")
+                Error::new(Code::OldChanged, "the old server is running again")
                     .fact("data directory", old.root().display())
                     .fact("process", file.process())
-                    .remedy(self.stop_old_remedy()),
+                    .remedy(Self::started_meanwhile_remedy()),
             );
         }
         let text = PostmasterPid {
@@ -44,14 +44,14 @@ impl Context<'_> {
         named
     }
 
-    /// Holds old again where the file has gone.
+    /// Holds old again where the file has gone, or names another process than this one.
     ///
     /// pg_ctlcluster, which Debian's units run after every stop, takes the file for a stale one
     /// and removes it. So it keeps others away only while nobody tidies up; what is believed in
     /// the end is old's control file.
     pub fn keep_hold_of_old(&self) -> Result<()> {
         match self.old_dir().postmaster_pid()? {
-            Some(file) if is_a_hold(&file) => Ok(()),
+            Some(file) if is_a_hold(&file) && is_ours(&file) => Ok(()),
             _ => self.hold_old(),
         }
     }
@@ -81,6 +81,11 @@ impl Context<'_> {
             _ => Ok(()),
         }
     }
+}
+
+/// The hold of a process that died keeps nobody away.
+fn is_ours(file: &PostmasterPid) -> bool {
+    file.process() == nix::unistd::Pid::this().as_raw()
 }
 
 /// A server writes when it started and its port; a hold has neither.

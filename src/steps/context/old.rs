@@ -212,7 +212,16 @@ impl Context<'_> {
             Code::OldChanged,
             "the old cluster was started in the middle of the cutover",
         )
-        .fact("data directory", self.plan.old.data_dir.display()))
+        .fact("data directory", self.plan.old.data_dir.display())
+        .remedy(Self::started_meanwhile_remedy()))
+    }
+
+    /// What is done where somebody started old while it was to stay down.
+    pub fn started_meanwhile_remedy() -> Remedy {
+        Remedy::manual(
+            "find out who started it, keep that from happening again, and run the cutover again: \
+             it reads the catalog anew",
+        )
     }
 
     /// Old's control file as it was then.

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::catalog::TemplateSettings;
 use crate::event::Stream;
-use crate::pg::{ControlFile, MajorVersion, SystemIdentifier, Version};
+use crate::pg::{ControlFile, MajorVersion, SystemIdentifier, Version, control};
 use crate::plan::{self, Mode, Origin};
 
 const OLD: &[u8] = include_bytes!("../../../tests/data/pg_control/14");
@@ -244,10 +244,116 @@ fn a_list_of_moves_of_another_format_is_not_read() {
         v: Moves::FORMAT,
         folders: Vec::new(),
     };
-    pair.context().save_swap_list(&moves).unwrap();
+    let save = |moves: &Moves| pair.context().save_swap_list(&Arc::new(moves.clone()));
+    save(&moves).unwrap();
     assert_eq!(pair.context().swap_list().unwrap(), moves);
     moves.v += 1;
-    pair.context().save_swap_list(&moves).unwrap();
+    save(&moves).unwrap();
     let error = pair.context().swap_list_if_any().unwrap_err();
     assert_eq!(error.code(), Code::StateFormat);
+}
+
+/// Somebody started new after the look and before the file was moved; the run that moved it may
+/// have been killed before it could look again.
+#[test]
+fn a_start_between_the_look_and_the_taking_back_is_seen() {
+    for mode in [Mode::Link, Mode::Copy] {
+        let pair = Pair::new(mode);
+        let cx = pair.context();
+        cx.remember_new_identity().unwrap();
+        cx.put_control_aside().unwrap();
+        cx.release_new().unwrap();
+        assert!(cx.new_is_released().unwrap());
+        let mut started = NEW.to_vec();
+        *started.last_mut().unwrap() ^= 1;
+        fs::remove_file(pair.path("new/global/pg_control")).unwrap();
+        fs::write(pair.path("state/new-pg_control"), &started).unwrap();
+        assert!(!cx.new_is_released().unwrap());
+        let refused = cx.take_new_back().unwrap_err();
+        assert_eq!(refused.code(), Code::WayBackGone);
+        let back = pair.bytes("new/global/pg_control");
+        assert_eq!(back.as_deref(), Some(&*started), "it serves, or can");
+        assert_eq!(new_state(&pair.plan, &cx.state).unwrap(), NewState::Started);
+    }
+}
+
+/// What was given up once need not be given up again after a crash.
+#[test]
+fn what_was_given_up_stays_given_up() {
+    let pair = Pair::new(Mode::Copy);
+    let mut cx = pair.context();
+    cx.remember_new_identity().unwrap();
+    cx.put_control_aside().unwrap();
+    cx.release_new().unwrap();
+    let mut started = NEW.to_vec();
+    *started.last_mut().unwrap() ^= 1;
+    fs::write(pair.path("new/global/pg_control"), &started).unwrap();
+    let released = pair.bytes("state/released-control.json").unwrap();
+    cx.giving_up_writes = true;
+    cx.take_new_back().unwrap();
+    // Killed before the last of it.
+    fs::write(pair.path("state/released-control.json"), released).unwrap();
+    let given_up = control::fingerprint_file(&pair.path("state/new-pg_control")).unwrap();
+    pair.context()
+        .save("given-up-control.json", &given_up)
+        .unwrap();
+    pair.context().take_new_back().unwrap();
+    for gone in ["released-control.json", "given-up-control.json"] {
+        assert_eq!(pair.bytes(&format!("state/{gone}")), None);
+    }
+}
+
+/// A crash while a private server had the control file leaves it in place, and new is not released.
+#[test]
+fn where_the_control_file_lies_does_not_say_that_new_was_released() {
+    let pair = Pair::new(Mode::Copy);
+    let cx = pair.context();
+    assert!(pair.bytes("new/global/pg_control").is_some());
+    assert!(!cx.new_is_released().unwrap());
+}
+
+/// The hold of a process that died is none, and one of ours stays.
+#[test]
+fn old_is_held_anew_where_the_holder_died() {
+    let pair = Pair::new(Mode::Copy);
+    let cx = pair.context();
+    let pid = |text: Option<Vec<u8>>| {
+        let text = String::from_utf8(text.unwrap()).unwrap();
+        text.lines().next().unwrap().to_owned()
+    };
+    cx.hold_old().unwrap();
+    let ours = pair.bytes("old/postmaster.pid").unwrap();
+    let dead = String::from_utf8(ours.clone()).unwrap();
+    let dead = dead.replacen(&std::process::id().to_string(), "4194000", 1);
+    fs::write(pair.path("old/postmaster.pid"), dead).unwrap();
+    cx.keep_hold_of_old().unwrap();
+    let held = pid(pair.bytes("old/postmaster.pid"));
+    assert_eq!(held, format!("-{}", std::process::id()));
+}
+
+/// Who has moved files knows what goes back, also where the list was removed.
+#[test]
+fn what_was_moved_is_known_without_its_list() {
+    let pair = Pair::new(Mode::Swap);
+    let cx = pair.context();
+    assert!(cx.swap_list_if_any().unwrap().is_none());
+    let moves = Arc::new(Moves {
+        v: Moves::FORMAT,
+        folders: Vec::new(),
+    });
+    cx.save_swap_list(&moves).unwrap();
+    fs::remove_dir_all(pair.path("state")).unwrap();
+    assert_eq!(cx.swap_list_if_any().unwrap(), Some(moves));
+    cx.forget_swap_list().unwrap();
+    assert!(cx.swap_list_if_any().unwrap().is_none());
+}
+
+/// An earlier release knew the heaps alone, and wrote a list of them.
+#[test]
+fn a_document_of_another_form_is_refused_with_a_way_on() {
+    let pair = Pair::new(Mode::Link);
+    fs::write(pair.path("state/new-catalogs.json"), "[\"base/1/1259\"]").unwrap();
+    let error = pair.context().new_catalogs().unwrap_err();
+    assert_eq!(error.code(), Code::StateFormat);
+    assert!(error.remedy_text().is_some());
 }

@@ -8,7 +8,7 @@ use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::amount::size;
 use crate::steps::context::CONTROL;
 use crate::steps::drift::is_the_cluster_prepared;
-use crate::steps::{Context, NEW_CONTROL, Phase, Step};
+use crate::steps::{Context, Phase, Step};
 use crate::verify::{self, Since, Wal};
 
 /// How many reasons for another reading, or catalogs, are told.
@@ -44,7 +44,7 @@ impl Step for ConfirmCatalog {
     /// retired, nobody could have started it.
     fn renew(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<()> {
         // By copy, old may be started when new is released: from then on it is a fork.
-        if cx.state.path(NEW_CONTROL)?.exists() && cx.old_area()?.path(CONTROL)?.exists() {
+        if !cx.new_is_released()? && cx.old_area()?.path(CONTROL)?.exists() {
             not_started(cx)?;
         }
         Ok(())
@@ -159,7 +159,5 @@ fn not_started(cx: &Context<'_>) -> Result<()> {
         "the old cluster was started after its catalog had been read",
     )
     .fact("data directory", cx.plan.old.data_dir.display())
-    .remedy(Remedy::manual(
-        "find out who started it, stop it, and run the cutover again: it reads the catalog anew",
-    )))
+    .remedy(Context::started_meanwhile_remedy()))
 }

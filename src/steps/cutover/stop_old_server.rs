@@ -83,7 +83,7 @@ impl Step for StopOldServer {
     /// let go of.
     fn renew(&self, cx: &mut Context<'_>, intent: &Value) -> Result<()> {
         cx.handover.take_over(read(intent)?.handover);
-        if cx.state.path(crate::steps::NEW_CONTROL)?.exists() {
+        if !cx.new_is_released()? {
             cx.hold_old()?;
         }
         cx.service_went_down();

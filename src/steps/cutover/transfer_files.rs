@@ -1,5 +1,7 @@
 //! What is left of old's relation files gets its place in new.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::error::Result;
@@ -25,6 +27,7 @@ impl Step for TransferFiles {
     /// Names of prepare, by link, are compared with what old has now, and first copies with what
     /// may have changed of it since; both are mended.
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
+        cx.keep_hold_of_old()?;
         let map = cx.file_map()?;
         let work = cx.work(NAME);
         match cx.plan.mode {
@@ -59,7 +62,7 @@ impl Step for TransferFiles {
                 let moves = match cx.swap_list_if_any()? {
                     Some(known) => known,
                     None => {
-                        let moves = transfer::moves(&map, &work)?;
+                        let moves = Arc::new(transfer::moves(&map, &work)?);
                         cx.save_swap_list(&moves)?;
                         moves
                     }

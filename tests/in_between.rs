@@ -1,0 +1,177 @@
+//! Somebody is quicker than the program: it stands still between two of its acts (`PGM_FAULT_STOP`),
+//! or is killed there, and something is done to a cluster meanwhile.
+
+#![cfg(feature = "fault")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::fs;
+
+use nix::sys::signal::Signal;
+use support::case::Case;
+use support::shop::one;
+use support::trip::Underway;
+use support::{as_server_user, say};
+
+/// Begins a command and waits until it stands still at this point of this step.
+fn standing_still(case: &Case, words: &[&str], point: &str) -> Underway {
+    case.trip.stands_still(case.trip.command(words), point)
+}
+
+/// The way back has looked at new and moves its control file; in between somebody starts it, and
+/// stops it again or leaves it running.
+#[test]
+fn new_started_between_the_look_and_the_taking_back_keeps_what_was_written() {
+    let name = "new_started_between_the_look_and_the_taking_back_keeps_what_was_written";
+    as_server_user(name, || {
+        for (mode, stays) in [("link", true), ("swap", false), ("copy", false)] {
+            let case = Case::new(mode);
+            let trip = &case.trip;
+            trip.prepare();
+            trip.cutover();
+            let moved = "disk.rename.begin undo release-new-cluster";
+            let back = standing_still(&case, &["rollback"], moved);
+            let new = trip.new_cluster();
+            let server = new.start();
+            server.sql("app", "INSERT INTO elsewhere VALUES (9999, 'in new')");
+            let server = match stays {
+                true => Some(server),
+                false => {
+                    server.stop();
+                    None
+                }
+            };
+            back.signal(Signal::SIGCONT);
+            let ran = back.wait();
+            match stays {
+                true => ran.refused(6, "PGM-1204", &["standing: "]),
+                false => ran.refused(6, "PGM-2008", &["resume --keep-new"]),
+            };
+            if mode != "copy" {
+                case.demand_old_does_not_start();
+            }
+            if let Some(server) = &server {
+                server.sql("app", "INSERT INTO elsewhere VALUES (9998, 'in new, too')");
+            }
+            drop(server);
+            trip.run(&["resume"]).refused(6, "PGM-2008", &[]);
+            trip.run(&["resume", "--keep-new"]).demand(0);
+            trip.demand_standing("is complete and has been started");
+            let server = new.start();
+            let mut session = server.connect("app");
+            let written = one(
+                &mut session,
+                "SELECT count(*) FROM elsewhere WHERE id > 9000",
+            );
+            assert_eq!(written, if stays { "2" } else { "1" }, "{mode}");
+            drop(session);
+            server.stop();
+            say(&format!(
+                "TRIED new started while it is taken back by {mode}"
+            ));
+        }
+    });
+}
+
+/// Killed while a private new server has the control file, a cutover that is resumed holds old
+/// before it goes on, whoever might start it.
+#[test]
+fn after_a_kill_beside_a_private_server_old_is_held_again() {
+    let name = "after_a_kill_beside_a_private_server_old_is_held_again";
+    as_server_user(name, || {
+        let case = Case::new("copy");
+        let trip = &case.trip;
+        trip.prepare();
+        use_old(&case, "SELECT lo_from_bytea(777001, 'made late')");
+        killed_beside_a_private_server(&case);
+
+        // Somebody starts old: that is noticed before anything is gone on with.
+        use_old(&case, "INSERT INTO elsewhere VALUES (9999, 'late')");
+        let ran = trip.run(&["resume"]);
+        ran.refused(
+            5,
+            "PGM-2010",
+            &["was started after its catalog had been read"],
+        );
+        let done = |step: &str| {
+            let lines = trip.journal();
+            let last = lines.iter().rposition(|line| {
+                line["record"]["kind"] == "step_intended"
+                    && line["record"]["step"] == "read-final-catalog"
+            });
+            let mut since = lines[last.unwrap()..].iter();
+            since.any(|line| line["record"]["step"] == step)
+        };
+        assert!(!done("transfer-files"));
+
+        killed_beside_a_private_server(&case);
+        let stale = held_by(&case);
+        let at_work = standing_still(
+            &case,
+            &["resume"],
+            "engine.step.before-apply apply transfer-files",
+        );
+        let held = held_by(&case);
+        assert_ne!(held, stale);
+        assert_eq!(held, format!("-{}", at_work.pid()));
+        let started = trip.old_starts();
+        assert!(!started.status.success(), "{started:?}");
+        at_work.signal(Signal::SIGCONT);
+        at_work.wait().demand(0);
+        trip.run(&["verify"]).demand(0);
+        say("TRIED old started after a kill beside a private server, and before files are copied");
+    });
+}
+
+fn use_old(case: &Case, sql: &str) {
+    let server = case.stock.cluster.start();
+    server.sql("app", sql);
+    server.stop();
+}
+
+/// A cutover that dies while new's control file is lent to a private server.
+fn killed_beside_a_private_server(case: &Case) {
+    let lent = "disk.rename.done apply carry-large-objects";
+    let cut = standing_still(case, &["cutover"], lent);
+    assert!(case.trip.new.join("global/pg_control").exists());
+    assert!(!case.trip.state().join("new-pg_control").exists());
+    cut.kill();
+}
+
+/// The process that old's postmaster.pid names.
+fn held_by(case: &Case) -> String {
+    let file = fs::read_to_string(case.trip.old.join("postmaster.pid")).unwrap();
+    file.lines().next().unwrap().to_owned()
+}
+
+/// By swap files of old are in new when the state directory goes, with the list of them.
+#[test]
+fn files_that_were_moved_come_home_without_the_state_directory() {
+    let name = "files_that_were_moved_come_home_without_the_state_directory";
+    as_server_user(name, || {
+        for point in [
+            "disk.take.done apply transfer-files",
+            "engine.step.applied apply transfer-files",
+            "engine.step.before-apply apply release-new-cluster",
+        ] {
+            let case = Case::new("swap");
+            case.trip.prepare();
+            let cut = standing_still(&case, &["cutover"], point);
+            fs::remove_dir_all(case.trip.state()).unwrap();
+            cut.signal(Signal::SIGCONT);
+            let ran = cut.wait();
+            assert!([5, 6].contains(&ran.code), "{point}: {ran:?}");
+            for said in ["error[PGM-", "standing: "] {
+                assert!(ran.stderr.contains(said), "{point}: {ran:?}");
+            }
+            case.demand_untouched_files(point);
+            let started = case.trip.old_starts();
+            assert!(started.status.success(), "{point}: {started:?}");
+            case.trip.run(&["status"]).refused(4, "PGM-2001", &[]);
+            say(&format!(
+                "TRIED a state directory that goes while files are moved: {point}"
+            ));
+        }
+    });
+}
