@@ -33,7 +33,10 @@ pub use endpoint::Endpoint;
 pub use hook::Hook;
 pub use initdb::Initdb;
 pub use installation::{Installation, Side};
-pub use leftover::{LEFTOVER_LIMIT, last_start_was_ours, leftover, running, stop_leftover};
+pub use leftover::{
+    LEFTOVER_LIMIT, last_start_was_ours, leftover, name_those_at_work, orphans, running,
+    stop_leftover,
+};
 pub use pg_dump::PgDump;
 pub use pg_dumpall::PgDumpall;
 pub use pg_resetwal::PgResetwal;

@@ -7,12 +7,14 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::time::{Duration, SystemTime};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
-use support::as_server_user;
-use support::case::Case;
+use support::case::{Case, demand_same_text};
+use support::stock::dump;
 use support::trip::Ran;
+use support::{as_server_user, say};
 
 /// A file beside the clusters, while which a program does not do what it should.
 const WRONG: &str = "wrong";
@@ -62,6 +64,9 @@ fn programs_that_fail_leave_old_and_a_way_on() {
             demand_told(&case.trip.run_first(&["prepare"]), &what);
             case.demand_untouched(&what);
             fs::remove_file(wrong(program)).unwrap();
+            say(&format!(
+                "TRIED a program that does what it should not: {program}"
+            ));
         }
         case.trip.prepare();
         fs::write(wrong("pg_resetwal"), FAILS).unwrap();
@@ -102,6 +107,7 @@ fn a_program_that_hangs_can_be_interrupted() {
         ran.demand(130);
         assert!(ran.stderr.contains("standing: "), "{ran:?}");
         case.demand_untouched_old("a dump that hangs");
+        say("TRIED a program that hangs");
         fs::remove_file(&wrong).unwrap();
         case.trip.run(&["resume"]).demand(0);
         case.trip.cutover();
@@ -109,34 +115,129 @@ fn a_program_that_hangs_can_be_interrupted() {
     });
 }
 
+/// Also before anything has begun: a disk that does not answer, say.
+#[test]
+fn a_program_that_does_not_say_its_version_can_be_interrupted() {
+    let name = "a_program_that_does_not_say_its_version_can_be_interrupted";
+    as_server_user(name, || {
+        let mut case = Case::new("link");
+        let hangs = case.stock.cluster.scratch().join("hangs");
+        let text = format!(
+            "if [ \"$1\" = --version ]; then touch '{}'; exec sleep 1000; fi; exec \"$real\" \"$@\"",
+            hangs.display()
+        );
+        let right = case.trip.new_bindir.clone();
+        case.trip.script("pg_dump", &text);
+        for command in ["check", "prepare"] {
+            let underway = case.trip.begin(case.trip.first_command(&[command]));
+            support::shop::wait_for(&hangs);
+            underway.signal(Signal::SIGINT);
+            let asked = Instant::now();
+            let ran = underway.wait();
+            ran.refused(130, "PGM-7001", &["standing: nothing has been changed"]);
+            assert!(asked.elapsed() < Duration::from_secs(5), "{ran:?}");
+            fs::remove_file(&hangs).unwrap();
+            case.demand_untouched(command);
+            say(&format!(
+                "TRIED a program that does not say its version to {command}"
+            ));
+        }
+        case.trip.new_bindir = right;
+        case.trip.prepare();
+        case.trip.cutover();
+        case.trip.run(&["verify"]).demand(0);
+    });
+}
+
+/// Everything below it, also what is written there meanwhile.
+fn remove(dir: &Path) {
+    let begun = Instant::now();
+    while dir.exists() {
+        let _ = fs::remove_dir_all(dir);
+        assert!(begun.elapsed() < support::trip::LIMIT, "{}", dir.display());
+    }
+}
+
+fn demand_told_and_old_safe(case: &Case, ran: &Ran, what: &str) {
+    assert!([5, 6, 7].contains(&ran.code), "{what}: {ran:?}");
+    for said in ["error[PGM-", "standing: "] {
+        assert!(ran.stderr.contains(said), "{what}: {ran:?}");
+    }
+    if case.trip.mode != "link" {
+        case.demand_untouched_files(what);
+    }
+    let server = case.stock.cluster.start();
+    demand_same_text(&case.stock.dump, &dump(&case.stock.cluster));
+    server.stop();
+}
+
 /// New's directory or the state directory goes while the cutover stands still.
 #[test]
 fn directories_that_go_under_a_cutover_cost_nothing_of_old() {
     let name = "directories_that_go_under_a_cutover_cost_nothing_of_old";
     as_server_user(name, || {
-        for goes in ["new", "state"] {
-            let case = Case::new("copy");
+        for (mode, goes) in [
+            ("copy", "new"),
+            ("copy", "state"),
+            ("link", "new"),
+            ("swap", "state"),
+        ] {
+            let case = Case::new(mode);
             case.trip.prepare();
-            let underway = case
-                .trip
-                .frozen_cutover("step_intended", "carry-transaction-state");
-            let path = match goes {
+            let step = "carry-transaction-state";
+            let underway = case.trip.frozen_cutover("step_intended", step);
+            remove(&match goes {
                 "new" => case.trip.new.clone(),
                 _ => case.trip.state(),
-            };
-            fs::remove_dir_all(&path).unwrap();
+            });
             underway.signal(Signal::SIGCONT);
-            let ran = underway.wait();
-            assert!([5, 6, 7].contains(&ran.code), "{ran:?}");
-            assert!(ran.stderr.contains("error[PGM-"), "{ran:?}");
-            assert!(ran.stderr.contains("standing: "), "{ran:?}");
-            case.demand_untouched_files(goes);
-            let started = case.trip.old_starts();
-            assert!(started.status.success(), "{goes}: {started:?}");
+            let what = format!("{goes} by {mode}");
+            demand_told_and_old_safe(&case, &underway.wait(), &what);
+            say(&format!(
+                "TRIED a directory that goes under a cutover: {what}"
+            ));
             if goes == "new" {
                 case.trip.rollback();
-                case.demand_back(goes);
+                case.demand_back(&what);
             }
+        }
+    });
+}
+
+/// The same while a private server works in new.
+#[test]
+fn directories_that_go_under_a_prepare_cost_nothing_of_old() {
+    let name = "directories_that_go_under_a_prepare_cost_nothing_of_old";
+    as_server_user(name, || {
+        for goes in ["new", "state"] {
+            let case = Case::new("link");
+            let mut underway = case.trip.begin(case.trip.first_command(&["prepare"]));
+            assert!(underway.reaches("step_intended", "restore-schemas"));
+            underway.signal(Signal::SIGSTOP);
+            remove(&match goes {
+                "new" => case.trip.new.clone(),
+                _ => case.trip.state(),
+            });
+            underway.signal(Signal::SIGCONT);
+            demand_told_and_old_safe(&case, &underway.wait(), goes);
+            say(&format!(
+                "TRIED a directory that goes under a prepare: {goes}"
+            ));
+            if goes == "new" {
+                case.trip.run(&["rollback"]);
+                case.demand_untouched(goes);
+            }
+            remove(&case.trip.state());
+            remove(&case.trip.new);
+            for entry in fs::read_dir(&case.stock.space).unwrap() {
+                let folder = entry.unwrap();
+                if folder.file_name().to_str().unwrap().starts_with("PG_17") {
+                    remove(&folder.path());
+                }
+            }
+            case.trip.prepare();
+            case.trip.cutover();
+            case.trip.run(&["verify"]).demand(0);
         }
     });
 }

@@ -275,7 +275,7 @@ impl Engine<'_> {
                 };
                 Outcome::undone(error, self.state().standing())
             }
-            Err(second) => self.stopped(error.fact("undoing it failed too", second.to_string())),
+            Err(second) => self.stopped(failed_too(error, &second)),
         }
     }
 
@@ -287,6 +287,13 @@ impl Engine<'_> {
         };
         Outcome::stopped(error, self.state().standing())
     }
+}
+
+/// Why undoing failed is what has to be put right first.
+fn failed_too(error: Error, second: &Error) -> Error {
+    let error = error.fact("undoing it failed too", second.to_string());
+    let facts = second.facts().iter();
+    facts.fold(error, |error, (name, what)| error.fact(name, what))
 }
 
 /// What the way back found is said, but the error stays that which it was begun for.

@@ -101,6 +101,53 @@ fn working_directory_fits(pid: i32, datadir: &Path) -> bool {
     }
 }
 
+/// How many processes of a server an error names.
+const NAMED: usize = 8;
+
+/// Adds to an error what works in a data directory besides its server: a server that does not stop
+/// waits for one of these.
+pub fn name_those_at_work(error: Error, server: i32, datadir: &Path) -> Error {
+    let others = at_work(datadir)
+        .into_iter()
+        .filter(|(pid, _)| *pid != server);
+    others.take(NAMED).fold(error, |error, (pid, title)| {
+        error.fact("still there", format!("process {pid}, {title}"))
+    })
+}
+
+/// Whether processes of a server that is dead itself are still at work in a data directory: as long as
+/// one is, no other server starts there. They end by themselves, each when it looks up.
+pub fn orphans(datadir: &Path) -> bool {
+    let own_title = |(_, title): &(i32, String)| title.starts_with("postgres: ");
+    at_work(datadir).iter().any(own_title)
+}
+
+#[cfg(target_os = "linux")]
+fn at_work(datadir: &Path) -> Vec<(i32, String)> {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |path: &Path| path.metadata().map(|found| (found.dev(), found.ino())).ok();
+    let (Ok(all), Some(wanted)) = (std::fs::read_dir("/proc"), identity(datadir)) else {
+        return Vec::new();
+    };
+    let mut found: Vec<(i32, String)> = all
+        .flatten()
+        .filter(|process| identity(&process.path().join("cwd")) == Some(wanted))
+        .filter_map(|process| {
+            let pid = process.file_name().to_str()?.parse().ok()?;
+            let title = std::fs::read(process.path().join("cmdline")).ok()?;
+            let title = String::from_utf8_lossy(&title).replace('\0', " ");
+            Some((pid, title.trim().to_owned()))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+#[cfg(not(target_os = "linux"))]
+fn at_work(_datadir: &Path) -> Vec<(i32, String)> {
+    Vec::new()
+}
+
 #[cfg(not(target_os = "linux"))]
 fn working_directory_fits(_pid: i32, _datadir: &Path) -> bool {
     true

@@ -170,7 +170,7 @@ impl Running {
     }
 
     fn still_stopping(&self, timeout: Duration) -> Error {
-        Error::new(
+        let error = Error::new(
             Code::ServerStop,
             format!(
                 "the old server did not stop within {} s and is still stopping",
@@ -178,10 +178,13 @@ impl Running {
             ),
         )
         .fact("data directory", self.endpoint.data_dir.display())
-        .fact("process", self.pid.pid)
-        .remedy(Remedy::manual(
-            "its log says what it waits for: the shutdown checkpoint, a standby, the archiver",
-        ))
+        .fact("process", self.pid.pid);
+        leftover::name_those_at_work(error, self.pid.pid, &self.endpoint.data_dir).remedy(
+            Remedy::manual(
+                "its log says what it waits for: the shutdown checkpoint, a standby, the \
+                 archiver, a session that does not end",
+            ),
+        )
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use crate::error::Result;
+use crate::pg::MajorVersion;
 
 /// A session of somebody else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,28 @@ pub fn at_work(client: &mut Client) -> Result<Vec<Session>> {
     )
 }
 
+/// The backups a stop would end, so that they are of no use: those taken by pg_basebackup, and up
+/// to version 14 one that was begun for all sessions with pg_start_backup. Of one that was begun
+/// for its own session alone no server tells.
+pub fn backups(client: &mut Client, major: MajorVersion) -> Result<Vec<Session>> {
+    let mut found = sessions(
+        client,
+        "SELECT pid, pg_catalog.concat_ws(' ', 'process', pid, 'takes a base backup for', \
+                COALESCE(nullif(application_name, ''), usename), 'at', \
+                coalesce(client_addr::pg_catalog.text, 'this machine')) \
+         FROM pg_catalog.pg_stat_replication WHERE state = 'backup' ORDER BY pid",
+    )?;
+    if major < MajorVersion(15) {
+        found.extend(sessions(
+            client,
+            "SELECT 0, 'a backup that was begun with pg_start_backup at ' || \
+                    pg_catalog.pg_backup_start_time()::pg_catalog.text \
+             WHERE pg_catalog.pg_is_in_backup()",
+        )?);
+    }
+    Ok(found)
+}
+
 /// The receivers of WAL that a stop waits for, because they have not confirmed all of it.
 pub fn behind(client: &mut Client) -> Result<Vec<Session>> {
     sessions(
@@ -37,8 +60,8 @@ pub fn behind(client: &mut Client) -> Result<Vec<Session>> {
                 pg_catalog.pg_size_pretty(pg_catalog.pg_wal_lsn_diff( \
                   pg_catalog.pg_current_wal_lsn(), flush_lsn)), 'behind') \
          FROM pg_catalog.pg_stat_replication \
-         WHERE flush_lsn IS NULL \
-            OR pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), flush_lsn) > 16777216 \
+         WHERE state <> 'backup' AND (flush_lsn IS NULL \
+            OR pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), flush_lsn) > 16777216) \
          ORDER BY pid",
     )
 }

@@ -407,14 +407,20 @@ impl Running<'_> {
         assert!(status.success(), "{status}: {}", self.cluster.server_log());
     }
 
-    /// Kills it as a power cut would, together with all its processes.
-    pub fn crash(mut self) {
+    /// Kills it alone: its processes end when they notice, the busy ones later.
+    pub fn crash_alone(mut self) {
         let pid = nix::unistd::Pid::from_raw(self.pid());
         // SIGQUIT would let every process say goodbye; the children notice the death by themselves.
         nix::sys::signal::kill(pid, nix::sys::signal::SIGKILL).unwrap();
         self.child.take().unwrap().wait().unwrap();
+    }
+
+    /// Kills it as a power cut would, together with all its processes.
+    pub fn crash(self) {
+        let data = self.cluster.data.clone();
+        self.crash_alone();
         let killed = Instant::now();
-        while !processes_in(&self.cluster.data).is_empty() {
+        while !processes_in(&data).is_empty() {
             assert!(
                 killed.elapsed() < Duration::from_secs(60),
                 "children outlive their server"

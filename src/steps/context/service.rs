@@ -22,6 +22,8 @@ const START_LIMIT: Duration = Duration::from_secs(600);
 const SIGN_LIMIT: Duration = Duration::from_secs(60);
 /// How long a server that somebody may still be about to stop is watched.
 const STEADY: Duration = Duration::from_secs(3);
+/// How long processes of a server that crashed may take to end.
+const ORPHANS: Duration = Duration::from_secs(60);
 /// How often a server that is on its way is looked at.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -213,6 +215,7 @@ impl Context<'_> {
         }
         if self.old_control()?.state != ClusterState::ShutDown {
             self.note("the old server was not shut down: it recovers while it starts");
+            wait_for_orphans(self)?;
         }
         let (data_dir, installation) = (self.old_dir(), self.old_installation());
         match &handover.start_old {
@@ -266,19 +269,47 @@ fn wait_while_starting(cx: &Context<'_>, limit: Duration) -> Result<()> {
     }
 }
 
-fn wait_while_stopping(cx: &Context<'_>, limit: Duration) -> Result<()> {
+/// It has been asked to stop, and nobody can take that back: it is told that one waits for it.
+pub(super) fn wait_while_stopping(cx: &Context<'_>, limit: Duration) -> Result<()> {
     let started = Instant::now();
+    let mut told = false;
     while let Some(file) = server::running(&cx.old_dir())? {
         if file.status != "stopping" {
             return Ok(());
         }
+        let pid = file.process();
         if started.elapsed() > limit {
-            return Err(Error::new(
+            let error = Error::new(
                 Code::ServerStop,
                 "the old server is still stopping, so it cannot be started again",
             )
-            .fact("process", file.process()));
+            .fact("data directory", cx.plan.old.data_dir.display())
+            .fact("process", pid);
+            return Err(server::name_those_at_work(error, pid, &cx.plan.old.data_dir).remedy(
+                Remedy::manual(
+                    "see in its log what it waits for, and end that; then run rollback, or resume: \
+                     each begins with starting it again",
+                ),
+            ));
         }
+        if !told && started.elapsed() > STEADY {
+            told = true;
+            cx.warn(format!(
+                "the old server is still stopping; it is waited for, {} s at most, and started again",
+                limit.as_secs()
+            ));
+        }
+        cx.cancel.check()?;
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
+}
+
+/// What a server that crashed has left at work keeps the next one away; where it takes too long, the
+/// start says so.
+fn wait_for_orphans(cx: &Context<'_>) -> Result<()> {
+    let started = Instant::now();
+    while server::orphans(&cx.plan.old.data_dir) && started.elapsed() < ORPHANS {
         cx.cancel.check()?;
         std::thread::sleep(LOOK);
     }

@@ -127,17 +127,19 @@ fn read(intent: &Value) -> Result<Intent> {
     })
 }
 
-/// Waits until nobody is in a transaction, where that was asked for; names who is, and which
-/// receivers of WAL the stop will wait for.
+/// Waits until nobody is in a transaction or takes a backup, where that was asked for; names who
+/// is, and which receivers of WAL the stop will wait for.
 fn look_around(cx: &Context<'_>, running: &Running) -> Result<()> {
     let mut client = connect(running)?;
     let started = Instant::now();
-    let working = loop {
+    let (working, backups) = loop {
         let working = sessions::at_work(&mut client)?;
+        let backups = sessions::backups(&mut client, running.endpoint.major)?;
+        let busy = !working.is_empty() || !backups.is_empty();
         match cx.handover.wait_idle {
-            Some(limit) if !working.is_empty() && started.elapsed() < limit => {}
-            Some(limit) if !working.is_empty() => return Err(busy(&working, limit)),
-            _ => break working,
+            Some(limit) if busy && started.elapsed() < limit => {}
+            Some(limit) if busy => return Err(not_idle([working, backups].concat(), limit)),
+            _ => break (working, backups),
         }
         cx.cancel.check()?;
         std::thread::sleep(LOOK);
@@ -147,6 +149,7 @@ fn look_around(cx: &Context<'_>, running: &Running) -> Result<()> {
         "is ended by the stop, its transaction is rolled back",
         &working,
     );
+    name(cx, "is ended by the stop and of no use then", &backups);
     let behind = sessions::behind(&mut client)?;
     name(cx, "is waited for by the stop", &behind);
     Ok(())
@@ -168,11 +171,11 @@ fn name(cx: &Context<'_>, what: &str, sessions: &[Session]) {
     }
 }
 
-fn busy(sessions: &[Session], limit: Duration) -> Error {
+fn not_idle(sessions: Vec<Session>, limit: Duration) -> Error {
     let error = Error::new(
         Code::OldServerBusy,
         format!(
-            "after {} s there are still sessions in the middle of a transaction",
+            "after {} s there are still sessions in the middle of a transaction or of a backup",
             limit.as_secs()
         ),
     )
@@ -185,6 +188,7 @@ fn busy(sessions: &[Session], limit: Duration) -> Error {
         })
         .remedy(Remedy::manual(
             "let them end, or end them with pg_terminate_backend, and run the cutover again; \
-             without --wait-idle the stop ends them and rolls their transactions back",
+             without --wait-idle the stop ends them, rolls their transactions back, and what was \
+             backed up is of no use",
         ))
 }
