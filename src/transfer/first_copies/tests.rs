@@ -1,7 +1,6 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use super::digest::RANGE;
 use super::ledger::Entry;
@@ -444,9 +443,19 @@ fn in_the_end_every_page_has_its_checksum() {
     stirred(&dirs);
 }
 
+/// Ends whoever stirs, also where what goes on beside it fails: a scope waits for its threads.
+struct Ends<'a>(&'a std::sync::atomic::AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
 fn stirred(dirs: &Dirs) {
     let over = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _ends = Ends(&over);
         scope.spawn(|| {
             let mut state = 0x1234_5678_u32;
             let mut next = |below: u32| {
@@ -474,11 +483,10 @@ fn stirred(dirs: &Dirs) {
                 }
             }
         });
-        let begun = SystemTime::now();
-        while begun.elapsed().unwrap() < Duration::from_secs(2) {
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < Duration::from_secs(2) {
             dirs.beside();
         }
-        over.store(true, std::sync::atomic::Ordering::SeqCst);
     });
     dirs.at_rest();
     dirs.come_of_age();
