@@ -34,6 +34,8 @@ pub const PLAN_FILE: &str = "plan.json";
 pub const NEW_CONTROL: &str = "new-pg_control";
 /// The control file, relative to a data directory.
 pub(super) const CONTROL: &str = "global/pg_control";
+/// What a server was last started with.
+pub(super) const OPTS: &str = "postmaster.opts";
 /// What becomes of it in an old cluster that has lost files to new, or shares them; the name
 /// pg_upgrade gives it too, which operators know.
 pub(super) const RETIRED: &str = "global/pg_control.old";

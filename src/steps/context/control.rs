@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::catalogs::NEW_SNAPSHOT;
-use super::{CONTROL, Context, NEW_CONTROL, has_swap_list};
+use super::{CONTROL, Context, NEW_CONTROL, OPTS, has_swap_list};
 use crate::disk::Area;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::{ControlFile, DataDir, SystemIdentifier, control};
@@ -187,8 +187,16 @@ impl Context<'_> {
         }
         self.put_control_aside()?;
         if let Err(error) = self.nobody_was_quicker() {
-            self.put_control_in_place()?;
-            return Err(error);
+            return Err(match self.put_control_in_place() {
+                Ok(()) => error,
+                Err(second) => error
+                    .fact("control file still aside", second.message())
+                    .fact("lies in", self.state.path(NEW_CONTROL)?.display()),
+            });
+        }
+        // A start that failed may have left it, and would be taken for an early one from now on.
+        if self.plan.new.data_dir.join(OPTS).exists() {
+            self.new_area()?.remove_file(OPTS)?;
         }
         self.state.remove_file(RELEASED)?;
         self.state.remove_file(GIVEN_UP)

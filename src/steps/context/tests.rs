@@ -277,6 +277,30 @@ fn a_start_between_the_look_and_the_taking_back_is_seen() {
     }
 }
 
+/// A start that failed before it wrote anything is no early start of what is prepared again.
+#[test]
+fn a_start_that_failed_is_forgotten_when_new_is_taken_back() {
+    let pair = Pair::new(Mode::Link);
+    let cx = pair.context();
+    cx.remember_new_identity().unwrap();
+    cx.put_control_aside().unwrap();
+    cx.release_new().unwrap();
+    let opts = pair.path("new/postmaster.opts");
+    fs::write(
+        &opts,
+        "/usr/lib/postgresql/17/bin/postgres \"-D\" \"new\"\n",
+    )
+    .unwrap();
+    cx.take_new_back().unwrap();
+    // Killed before the private server that gets the file has written what it was started with.
+    cx.put_control_in_place().unwrap();
+    assert_eq!(
+        new_state(&pair.plan, &cx.state).unwrap(),
+        NewState::Untouched
+    );
+    assert!(!opts.exists());
+}
+
 /// What was given up once need not be given up again after a crash.
 #[test]
 fn what_was_given_up_stays_given_up() {

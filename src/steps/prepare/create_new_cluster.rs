@@ -9,15 +9,13 @@ use crate::error::{Code, Error, Result};
 use crate::pg::ControlFile;
 use crate::plan::{Origin, Plan};
 use crate::schema;
-use crate::steps::context::{CONTROL, Context, NEW_CONTROL};
+use crate::steps::context::{CONTROL, Context, NEW_CONTROL, OPTS};
 use crate::steps::{Phase, Step};
 
 /// Where the files of an adopted cluster are kept for the way back.
 const ADOPTED: &str = "adopted";
 /// Written when the copy of an adopted cluster is whole.
 const ADOPTED_WHOLE: &str = "adopted.whole";
-/// What a server was last started with.
-const OPTS: &str = "postmaster.opts";
 /// What is put back last.
 const LAST: [&str; 2] = [CONTROL, OPTS];
 
@@ -149,19 +147,19 @@ fn keep_a_copy(cx: &Context<'_>) -> Result<()> {
 
 /// Gives back the cluster the user made, its control file and what its last start wrote last.
 ///
-/// Until its control file is there it cannot be started half, and nobody finds a torn one. From
-/// then on it is the user's again, who may have started it before it was adopted, so its number
-/// is forgotten before its last start can be read.
+/// Until its control file is there nobody can start it, or find it torn. From then on it is the
+/// user's again, who may start it at once and may have started it before it was adopted: its
+/// number is forgotten before, and nothing of it is emptied any more.
 fn put_back(cx: &Context<'_>, new: &Area) -> Result<()> {
     if cx.state.path(ADOPTED_WHOLE)?.exists() {
         new.create_dir("", 0o700)?;
         new.remove_file(CONTROL)?;
         new.empty_dir("")?;
         copy_tree(&cx.state.path(ADOPTED)?, new, "", &LAST)?;
-        put_file(cx, new, CONTROL)?;
     }
     cx.state.remove_file(ADOPTED_WHOLE)?;
     cx.forget_new_identity()?;
+    put_file(cx, new, CONTROL)?;
     put_file(cx, new, OPTS)?;
     cx.state.remove_tree(ADOPTED)
 }
