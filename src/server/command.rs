@@ -206,9 +206,14 @@ pub(super) fn wait_at_most(
 ) -> std::io::Result<Option<ExitStatus>> {
     let mut pauses = Pauses::new();
     let asked = Instant::now();
-    while asked.elapsed() < limit && !cancel.requested() {
+    loop {
+        // Asked once more when time is up: we may have stood still, and not the child.
+        let over = asked.elapsed() >= limit || cancel.requested();
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
+        }
+        if over {
+            break;
         }
         pauses.pause();
     }
