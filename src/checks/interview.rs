@@ -155,6 +155,10 @@ impl<'c> Interview<'c> {
         while let Some(taken) = self.take() {
             match self.question(taken.index, client, &empty, cancel) {
                 Ok(rows) => self.answered(taken.index, Ok(rows)),
+                // The other session would be refused the same, after as long a time.
+                Err(error) if !cancel.requested() && client.run_script("SELECT 1").is_ok() => {
+                    self.answered(taken.index, Err(error));
+                }
                 Err(_) => return,
             }
         }
