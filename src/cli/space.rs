@@ -7,13 +7,15 @@ use crate::survey::{Sizing, Surveyed, space_problems};
 
 /// Completes the inventory; the problems of places that could not be counted.
 pub fn put_sizes(surveyed: &mut Surveyed, sizing: Option<Sizing>) -> Result<Vec<Error>> {
-    let Some(sizing) = sizing else {
-        return Ok(Vec::new());
-    };
-    let (inventory, problems) = sizing.wait()?;
+    sizing.map_or(Ok(Vec::new()), |sizing| Ok(put(surveyed, sizing)?.1))
+}
+
+/// How many folders of databases there are, too.
+fn put(surveyed: &mut Surveyed, sizing: Sizing) -> Result<(u64, Vec<Error>)> {
+    let (inventory, databases, problems) = sizing.wait()?;
     surveyed.inventory = inventory;
     surveyed.counted &= problems.is_empty();
-    Ok(problems)
+    Ok((databases, problems))
 }
 
 /// What nobody has waited for, and is to be told although old cannot be read.
@@ -22,32 +24,39 @@ pub fn late(
     surveyed: &mut Surveyed,
     sizing: Option<Sizing>,
 ) -> Result<Vec<Error>> {
-    if sizing.is_none() {
+    let Some(sizing) = sizing else {
         return Ok(Vec::new());
-    }
-    let mut problems = put_sizes(surveyed, sizing)?;
-    problems.extend(too_little_space(arguments, surveyed, None));
+    };
+    let (databases, mut problems) = put(surveyed, sizing)?;
+    problems.extend(lacking(arguments, surveyed, (databases, 0)));
     Ok(problems)
 }
 
-/// What file systems lack; all of it only when the catalogs are known.
+/// What file systems lack, now that the catalogs are known.
 pub fn too_little_space(
     arguments: &Clusters,
     surveyed: &Surveyed,
-    snapshot: Option<&Snapshot>,
+    snapshot: &Snapshot,
+) -> Vec<Error> {
+    let databases = &snapshot.databases;
+    let relations = databases.iter().map(|one| one.relations.len() as u64);
+    lacking(
+        arguments,
+        surveyed,
+        (databases.len() as u64, relations.sum()),
+    )
+}
+
+fn lacking(
+    arguments: &Clusters,
+    surveyed: &Surveyed,
+    (databases, relations): (u64, u64),
 ) -> Vec<Error> {
     if surveyed.new_dir.is_some() && surveyed.origin.is_none() {
         return Vec::new();
     }
-    let databases = snapshot.map_or(&[][..], |snapshot| &snapshot.databases);
-    let relations = databases.iter().map(|one| one.relations.len() as u64);
-    space_problems(
-        surveyed,
-        arguments.mode.mode(),
-        databases.len() as u64,
-        relations.sum(),
-    )
-    .unwrap_or_else(|error| vec![error])
+    space_problems(surveyed, arguments.mode.mode(), databases, relations)
+        .unwrap_or_else(|error| vec![error])
 }
 
 /// Whether two errors say the same of the same place, if with other numbers.

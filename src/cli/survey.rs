@@ -148,7 +148,7 @@ fn examine(
     let mut problems = undumped;
     problems.extend(uncounted);
     problems.extend(
-        too_little_space(arguments, &surveyed, Some(&snapshot))
+        too_little_space(arguments, &surveyed, &snapshot)
             .into_iter()
             .filter(|problem| !told.iter().any(|told| same_problem(told, problem))),
     );

@@ -95,18 +95,18 @@ impl Sizing {
         }))
     }
 
-    /// The places with their sizes, and the problems of those that could not be counted, which
-    /// then hold nothing.
+    /// The places with their sizes, how many folders of databases are in the first of them, and
+    /// the problems of those that could not be counted, which then hold nothing.
     ///
     /// # Errors
     ///
     /// Only where this program has a defect.
-    pub fn wait(self) -> Result<(Vec<Inventory>, Vec<Error>)> {
+    pub fn wait(self) -> Result<(Vec<Inventory>, u64, Vec<Error>)> {
         let (counted, problems) = self.0.join().map_err(|_| {
             let what = "the sizes of the relation files were not looked at to the end";
             Error::new(Code::Internal, what)
         })?;
-        Ok((counted.places, problems))
+        Ok((counted.places, counted.databases, problems))
     }
 }
 
