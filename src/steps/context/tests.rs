@@ -177,6 +177,13 @@ fn another_cluster_in_news_place_is_never_taken_for_new() {
     assert_eq!(state, NewState::Missing);
 }
 
+/// New was made and handed over.
+fn release(cx: &Context<'_>) {
+    cx.remember_new_identity().unwrap();
+    cx.put_control_aside().unwrap();
+    cx.release_new().unwrap();
+}
+
 /// Between the question whether new was started and the undoing somebody may start it.
 #[test]
 fn new_is_taken_back_only_if_it_still_was_not_started() {
@@ -186,9 +193,7 @@ fn new_is_taken_back_only_if_it_still_was_not_started() {
     // Where the rows may be lost, it is.
     let pair = Pair::new(Mode::Copy);
     let mut cx = pair.context();
-    cx.remember_new_identity().unwrap();
-    cx.put_control_aside().unwrap();
-    cx.release_new().unwrap();
+    release(&cx);
     let mut started = NEW.to_vec();
     *started.last_mut().unwrap() ^= 1;
     fs::write(pair.path("new/global/pg_control"), &started).unwrap();
@@ -200,9 +205,7 @@ fn new_is_taken_back_only_if_it_still_was_not_started() {
 fn taken_back_only_if_not_started(mode: Mode) {
     let pair = Pair::new(mode);
     let cx = pair.context();
-    cx.remember_new_identity().unwrap();
-    cx.put_control_aside().unwrap();
-    cx.release_new().unwrap();
+    release(&cx);
     let mut started = NEW.to_vec();
     // After the CRC nothing is looked at but by the digest.
     *started.last_mut().unwrap() ^= 1;
@@ -260,9 +263,7 @@ fn a_start_between_the_look_and_the_taking_back_is_seen() {
     for mode in [Mode::Link, Mode::Copy] {
         let pair = Pair::new(mode);
         let cx = pair.context();
-        cx.remember_new_identity().unwrap();
-        cx.put_control_aside().unwrap();
-        cx.release_new().unwrap();
+        release(&cx);
         assert!(cx.new_is_released().unwrap());
         let mut started = NEW.to_vec();
         *started.last_mut().unwrap() ^= 1;
@@ -282,9 +283,7 @@ fn a_start_between_the_look_and_the_taking_back_is_seen() {
 fn a_start_that_failed_is_forgotten_when_new_is_taken_back() {
     let pair = Pair::new(Mode::Link);
     let cx = pair.context();
-    cx.remember_new_identity().unwrap();
-    cx.put_control_aside().unwrap();
-    cx.release_new().unwrap();
+    release(&cx);
     let opts = pair.path("new/postmaster.opts");
     fs::write(
         &opts,
@@ -306,9 +305,7 @@ fn a_start_that_failed_is_forgotten_when_new_is_taken_back() {
 fn what_was_given_up_stays_given_up() {
     let pair = Pair::new(Mode::Copy);
     let mut cx = pair.context();
-    cx.remember_new_identity().unwrap();
-    cx.put_control_aside().unwrap();
-    cx.release_new().unwrap();
+    release(&cx);
     let mut started = NEW.to_vec();
     *started.last_mut().unwrap() ^= 1;
     fs::write(pair.path("new/global/pg_control"), &started).unwrap();
