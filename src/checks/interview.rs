@@ -77,8 +77,8 @@ impl Help for Interviews<'_, '_> {
 
 /// What is asked in one database.
 ///
-/// One session asks until all is answered. Another one may take questions from it, and gives
-/// back what it could not answer: so each failure is one of the first session.
+/// One session asks until all is answered. Another one may take questions from it. What that one
+/// was refused is the answer; what it could not ask because its session broke it gives back.
 #[derive(Debug)]
 pub(super) struct Interview<'c> {
     checks: Vec<&'c Check>,

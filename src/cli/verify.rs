@@ -100,8 +100,8 @@ fn where_old_has_run(cx: &Context<'_>, error: Error) -> Error {
             "old has run since it was prepared, and has put relations into other files",
         )
         .remedy(Remedy::manual(
-            "prepare again and verify then, or verify after the cutover, which moves the files \
-             that old has at that time",
+            "prepare again and verify then, or verify after the cutover, which takes the files \
+             that old has by then",
         )),
         false => error,
     }

@@ -97,11 +97,13 @@ const RANGE: Way = Way {
     fill: copy_range,
 };
 
-/// A file system that cannot do it says so in several ways, none of which tells what to do.
+/// A file system that cannot do it says so in several ways, or ends early, and none of that tells
+/// what to do.
 fn refused(way: &Way, path: &Path, error: io::Error) -> Error {
     match error.raw_os_error().map(Errno::from_raw) {
         None | Some(Errno::EOPNOTSUPP | Errno::ENOTTY | Errno::ENOSYS | Errno::EINVAL) => {
-            let remedy = "use --mode auto, which clones what can be cloned, or --copy";
+            let remedy = "roll back, and prepare again with --mode auto, which clones what can be \
+                          cloned, or with --copy";
             Error::io(Code::FileSystems, way.doing, path, &error)
                 .fact("path", path.display())
                 .remedy(Remedy::manual(remedy))

@@ -19,7 +19,7 @@ const WATCH: Duration = Duration::from_millis(50);
 pub trait Help: Sync {
     /// Whether there is something for another session in this database.
     fn wanted(&self, database: &str) -> bool;
-    /// Does it. Whatever goes wrong here the session at work there sees for itself.
+    /// Does it. Whatever it leaves undone the session at work there does itself.
     fn give(&self, client: &mut Client);
 }
 
