@@ -194,8 +194,8 @@ impl Context<'_> {
                     .fact("lies in", self.state.path(NEW_CONTROL)?.display()),
             });
         }
-        // A start that failed may have left it, and would be taken for an early one from now on.
-        if self.plan.new.data_dir.join(OPTS).exists() {
+        // A start that failed would be taken for an early one from now on.
+        if !server::last_start_was_ours(&self.new_dir())? {
             self.new_area()?.remove_file(OPTS)?;
         }
         self.state.remove_file(RELEASED)?;
