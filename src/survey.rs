@@ -211,9 +211,10 @@ fn survey_as(request: &Request, us: Uid, cancel: &Cancel) -> Sight {
     if let (Sizes::Later, Some(old), Some((_, whole))) = (sizes, &old, &inventory) {
         if problems.any() {
             let mut unreadable = Problems::default();
-            let told = !whole;
+            // Folders that could not be read have been told of by the first count.
+            let untold = *whole;
             inventory = count(request, old, Sizes::Now, &mut unreadable);
-            problems.beside(unreadable.all().0.into_iter().filter(|_| !told));
+            problems.beside(unreadable.all().0.into_iter().filter(|_| untold));
         } else {
             sizing = begin_sizing(request, old);
         }

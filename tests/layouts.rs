@@ -202,9 +202,20 @@ fn everywhere(place: &Path) -> Vec<Space> {
     all
 }
 
-/// Those beside the cluster and those within it, which is what all layouts come to.
+/// Those beside the cluster and those within it, which is what all layouts come to; with
+/// `PGM_EACH_LAYOUT=1` none, and each kind without the other, too.
 fn by(mode: &str, new: &'static str) {
-    Layout::new(OLD, new, mode, both).whole_trip(&format!("{mode}, both"));
+    let mut layouts: Vec<(&str, Spaces)> = vec![("both", both)];
+    if std::env::var_os("PGM_EACH_LAYOUT").is_some() {
+        layouts.extend([
+            ("none", (|_| Vec::new()) as Spaces),
+            ("outside", outside),
+            ("in place", in_place),
+        ]);
+    }
+    for (what, spaces) in layouts {
+        Layout::new(OLD, new, mode, spaces).whole_trip(&format!("{mode}, {what}"));
+    }
 }
 
 #[test]
@@ -227,25 +238,6 @@ fn tablespaces_by_copy_file_range() {
 #[test]
 fn tablespaces_by_swap() {
     as_server_user("tablespaces_by_swap", || by("swap", "new-17"));
-}
-
-/// None, and each kind without the other, there and back and for good.
-#[test]
-#[ignore = "two minutes, for what the others show in one cluster"]
-fn each_layout_by_itself() {
-    as_server_user("each_layout_by_itself", || {
-        let layouts: [(&str, Spaces); 3] = [
-            ("none", |_| Vec::new()),
-            ("outside", outside),
-            ("in place", in_place),
-        ];
-        for mode in ["link", "copy", "copy-file-range", "swap"] {
-            for (at, (what, spaces)) in layouts.into_iter().enumerate() {
-                let new = ["new-18", "new-17"][at % 2];
-                Layout::new(OLD, new, mode, spaces).whole_trip(&format!("{mode}, {what}"));
-            }
-        }
-    });
 }
 
 #[test]

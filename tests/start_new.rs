@@ -110,6 +110,14 @@ fn with_postgres(case: &mut Case, wrong: &Path) {
     fs::copy(real, &ours).unwrap();
 }
 
+/// Gives new settings it does not start with, or, without any, a program that ends at once.
+fn spoil(conf: &Path, right: &str, lines: &str, wrong: &Path) {
+    fs::write(conf, format!("{right}\n{lines}\n")).unwrap();
+    if lines.is_empty() {
+        fs::write(wrong, "").unwrap();
+    }
+}
+
 /// A setting nobody knows, a port somebody has, a library that is not there, a server program that
 /// ends at once: new has not begun to serve, so old does again, and what is mended starts.
 #[test]
@@ -135,10 +143,7 @@ fn whatever_keeps_new_from_starting_is_told_and_undone() {
                 ),
                 ("", "FATAL: no luck"),
             ] {
-                fs::write(&conf, format!("{right}\n{lines}\n")).unwrap();
-                if lines.is_empty() {
-                    fs::write(&wrong, "").unwrap();
-                }
+                spoil(&conf, &right, lines, &wrong);
                 let ran = case.trip.run(&["cutover", "--start"]);
                 ran.refused(5, "PGM-3001", &[reason, "waits for the cutover", "remedy:"]);
                 case.demand_prepared();
@@ -179,10 +184,7 @@ fn whatever_keeps_a_private_new_server_from_starting_is_told_and_undone() {
             ),
             ("", "FATAL: no luck"),
         ] {
-            fs::write(&conf, format!("{right}\n{lines}\n")).unwrap();
-            if lines.is_empty() {
-                fs::write(&wrong, "").unwrap();
-            }
+            spoil(&conf, &right, lines, &wrong);
             let ran = case.trip.run_first(&["prepare"]);
             ran.refused(5, "PGM-3001", &[reason, "everything was undone", "remedy:"]);
             case.demand_untouched_old(reason);

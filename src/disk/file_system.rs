@@ -15,9 +15,9 @@ use super::act::{Act, ask, failure, read_failure, trace};
 use crate::error::Result;
 use crate::fault;
 
-/// Those that write to a disk themselves and wait for it, or have none. Others hand on what they hold and wait
-/// for nobody (FUSE, CIFS), or do not see what the file system below them could not write
-/// (overlayfs).
+/// Those that write to a disk themselves and wait for it, or have none. Others hand on what they
+/// hold and wait for nobody (FUSE, CIFS), or do not see what the file system below them could not
+/// write (overlayfs).
 const LOCAL: [FsType; 4] = [
     EXT4_SUPER_MAGIC,
     XFS_SUPER_MAGIC,

@@ -385,21 +385,34 @@ mod tests {
     #[test]
     fn a_program_that_does_not_answer_is_not_waited_for() {
         let dir = tempfile::tempdir().unwrap();
-        fake(
-            dir.path(),
-            "postgres",
-            "(PostgreSQL) 15.18'; sleep 600 & wait; echo '",
-            0o755,
+        let started = dir.path().join("started");
+        let hangs = format!(
+            "(PostgreSQL) 15.18'; sleep 600 & echo $! >{}; wait; echo '",
+            started.display()
         );
+        fake(dir.path(), "postgres", &hangs, 0o755);
         fake(dir.path(), "pg_ctl", "(PostgreSQL) 15.18", 0o755);
         let asked = Instant::now();
-        let limit = Duration::from_millis(200);
+        let limit = Duration::from_secs(1);
         let problems =
             Installation::find_within(limit, Side::Old, dir.path(), &Cancel::new()).unwrap_err();
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert_eq!(problems[0].code(), Code::ProgramSilent);
         assert!(problems[0].remedy_text().is_some());
         assert!(asked.elapsed() > limit && asked.elapsed() < Duration::from_secs(20));
+        let sleeper = std::fs::read_to_string(&started).unwrap();
+        let sleeper = nix::unistd::Pid::from_raw(sleeper.trim().parse().unwrap());
+        let is_dead = || {
+            let state = std::fs::read_to_string(format!("/proc/{sleeper}/stat"));
+            state.map_or_else(
+                |_| nix::sys::signal::kill(sleeper, None).is_err(),
+                |stat| stat.contains(") Z"),
+            )
+        };
+        while !is_dead() {
+            assert!(asked.elapsed() < Duration::from_secs(20), "{sleeper}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
 
         let cancel = Cancel::new();
         let stopped = std::thread::scope(|scope| {

@@ -92,13 +92,22 @@ pub(super) fn alive(pid: i32, datadir: &Path) -> bool {
 
 #[cfg(target_os = "linux")]
 fn working_directory_fits(pid: i32, datadir: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    // By identity: the data directory may have been named by a symbolic link or a bind mount.
-    let identity = |path: &Path| path.metadata().map(|found| (found.dev(), found.ino()));
     match identity(Path::new(&format!("/proc/{pid}/cwd"))) {
         Ok(directory) => identity(datadir).is_ok_and(|datadir| datadir == directory),
         Err(error) => error.kind() != std::io::ErrorKind::NotFound,
     }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn working_directory_fits(_pid: i32, _datadir: &Path) -> bool {
+    true
+}
+
+/// By this, not by name: a data directory may be named by a symbolic link or a bind mount.
+#[cfg(target_os = "linux")]
+fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    path.metadata().map(|found| (found.dev(), found.ino()))
 }
 
 /// How many processes of a server an error names.
@@ -115,8 +124,8 @@ pub fn name_those_at_work(error: Error, server: i32, datadir: &Path) -> Error {
     })
 }
 
-/// Whether processes of a server that is dead itself are still at work in a data directory: as long as
-/// one is, no other server starts there. They end by themselves, each when it looks up.
+/// Whether processes of a server that is dead itself are still at work in a data directory: as
+/// long as one is, no other server starts there. They end by themselves, each when it looks up.
 pub fn orphans(datadir: &Path) -> bool {
     let own_title = |(_, title): &(i32, String)| title.starts_with("postgres: ");
     at_work(datadir).iter().any(own_title)
@@ -124,14 +133,12 @@ pub fn orphans(datadir: &Path) -> bool {
 
 #[cfg(target_os = "linux")]
 fn at_work(datadir: &Path) -> Vec<(i32, String)> {
-    use std::os::unix::fs::MetadataExt;
-    let identity = |path: &Path| path.metadata().map(|found| (found.dev(), found.ino())).ok();
-    let (Ok(all), Some(wanted)) = (std::fs::read_dir("/proc"), identity(datadir)) else {
+    let (Ok(all), Ok(wanted)) = (std::fs::read_dir("/proc"), identity(datadir)) else {
         return Vec::new();
     };
     let mut found: Vec<(i32, String)> = all
         .flatten()
-        .filter(|process| identity(&process.path().join("cwd")) == Some(wanted))
+        .filter(|process| identity(&process.path().join("cwd")).is_ok_and(|it| it == wanted))
         .filter_map(|process| {
             let pid = process.file_name().to_str()?.parse().ok()?;
             let title = std::fs::read(process.path().join("cmdline")).ok()?;
@@ -146,11 +153,6 @@ fn at_work(datadir: &Path) -> Vec<(i32, String)> {
 #[cfg(not(target_os = "linux"))]
 fn at_work(_datadir: &Path) -> Vec<(i32, String)> {
     Vec::new()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn working_directory_fits(_pid: i32, _datadir: &Path) -> bool {
-    true
 }
 
 fn still_there(datadir: &DataDir, pid: i32, timeout: Duration) -> Error {
