@@ -74,6 +74,55 @@ fn new_started_between_the_look_and_the_taking_back_keeps_what_was_written() {
     });
 }
 
+/// To another file system the control file is copied, and nobody starts new meanwhile: either he
+/// was quicker and keeps what he has written, or new does not start any more.
+#[test]
+fn new_taken_back_to_another_file_system_cannot_be_started_meanwhile() {
+    let name = "new_taken_back_to_another_file_system_cannot_be_started_meanwhile";
+    as_server_user(name, || {
+        for (mode, point, starts) in [
+            ("link", "disk.rename.begin undo release-new-cluster", true),
+            (
+                "copy",
+                "disk.rename.copy_done undo release-new-cluster",
+                false,
+            ),
+        ] {
+            let case = Case::new(mode);
+            let trip = &case.trip;
+            let _apart = case.state_apart();
+            trip.prepare();
+            trip.cutover();
+            let back = standing_still(&case, &["rollback"], point);
+            let new = trip.new_cluster();
+            let started = trip.new_starts();
+            assert_eq!(started.status.success(), starts, "{point}: {started:?}");
+            if starts {
+                let server = new.start();
+                server.sql("app", "INSERT INTO elsewhere VALUES (9999, 'in new')");
+                server.stop();
+            }
+            back.signal(Signal::SIGCONT);
+            let ran = back.wait();
+            if starts {
+                ran.refused(6, "PGM-2008", &["resume --keep-new"]);
+                case.demand_old_does_not_start();
+                trip.run(&["resume", "--keep-new"]).demand(0);
+                let server = new.start();
+                let written = "SELECT count(*) FROM elsewhere WHERE id > 9000";
+                assert_eq!(one(&mut server.connect("app"), written), "1");
+                server.stop();
+            } else {
+                ran.demand(0);
+                case.demand_back(point);
+            }
+            say(&format!(
+                "TRIED new started while it is taken back to another file system: {point}"
+            ));
+        }
+    });
+}
+
 /// Killed while a private new server has the control file, a cutover that is resumed holds old
 /// before it goes on, whoever might start it.
 #[test]

@@ -6,6 +6,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -222,6 +223,30 @@ fn back_from(mode: &str) {
     kill_at(&case, "rollback", back);
     follow(&case, &way(Standing::RollingBack, "By hand, unless"));
     demand_old(&case, "rolling back");
+}
+
+/// Killed while new's control file is copied to another file system.
+#[test]
+fn by_hand_back_with_the_control_file_on_its_way() {
+    as_server_user("by_hand_back_with_the_control_file_on_its_way", || {
+        let case = Case::new("link");
+        let _apart = case.state_apart();
+        case.trip.prepare();
+        case.trip.cutover();
+        let point = "disk.rename.copied undo release-new-cluster";
+        kill_at(&case, "rollback", point);
+        let on_its_way = case.trip.new.join("global/pg_control.aside");
+        assert!(on_its_way.exists());
+        // New had been started before it was taken away.
+        let released = fs::read(&on_its_way).unwrap();
+        fs::write(&on_its_way, [released.as_slice(), b"x"].concat()).unwrap();
+        let back = way(Standing::RollingBack, "By hand, unless");
+        let refused = catch_unwind(AssertUnwindSafe(|| follow(&case, &back)));
+        assert!(refused.is_err(), "a way back over what new has written");
+        fs::write(&on_its_way, released).unwrap();
+        follow(&case, &back);
+        demand_old(&case, point);
+    });
 }
 
 #[test]

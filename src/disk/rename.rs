@@ -19,16 +19,47 @@ impl Area {
     /// Moves an entry durably, to the same area or another one, in place of a file there.
     ///
     /// A regular file is synced first, so that its new name never shows unfinished contents.
-    /// Across file systems a file or symbolic link is copied durably and then unlinked; a
-    /// directory is refused with [`Code::FileSystems`].
+    /// Across file systems a file or symbolic link is copied durably and then unlinked, so that
+    /// for a while both are there; a directory is refused with [`Code::FileSystems`].
     pub fn rename(
         &self,
         from: impl AsRef<Path>,
         to_area: &Area,
         to: impl AsRef<Path>,
     ) -> Result<()> {
-        let from = self.place(from.as_ref())?;
-        let to = to_area.place(to.as_ref())?;
+        let way = Way::begin(self.place(from.as_ref())?, to_area.place(to.as_ref())?)?;
+        if !way.rename()? {
+            copy_across(&way.from, &way.to, &way.stat)?;
+        }
+        way.sync()
+    }
+
+    /// The same, but in one act or not at all: where that would be a copy nothing is done, and
+    /// the answer is `false`.
+    pub fn rename_at_once(
+        &self,
+        from: impl AsRef<Path>,
+        to_area: &Area,
+        to: impl AsRef<Path>,
+    ) -> Result<bool> {
+        let way = Way::begin(self.place(from.as_ref())?, to_area.place(to.as_ref())?)?;
+        let renamed = way.rename()?;
+        if renamed {
+            way.sync()?;
+        }
+        Ok(renamed)
+    }
+}
+
+/// Two names, and what has the first of them.
+struct Way {
+    from: Place,
+    to: Place,
+    stat: FileStat,
+}
+
+impl Way {
+    fn begin(from: Place, to: Place) -> Result<Self> {
         let stat = fstatat(
             &from.dir,
             from.name.as_os_str(),
@@ -40,6 +71,12 @@ impl Area {
             sync_file(&file, &from.path)?;
         }
         fault::point("disk.rename.begin");
+        Ok(Self { from, to, stat })
+    }
+
+    /// `false` where it leads to another file system.
+    fn rename(&self) -> Result<bool> {
+        let (from, to) = (&self.from, &self.to);
         let rename = || {
             renameat(
                 &from.dir,
@@ -49,12 +86,17 @@ impl Area {
             )
         };
         match ask(Act::Rename).and_then(|()| rename()) {
-            Ok(()) => trace("rename", || [from.path.clone(), to.path.clone()]),
-            Err(Errno::EXDEV) => copy_across(&from, &to, &stat)?,
-            Err(error) => {
-                return Err(failure("rename", &from.path, error).fact("to", to.path.display()));
+            Ok(()) => {
+                trace("rename", || [from.path.clone(), to.path.clone()]);
+                Ok(true)
             }
+            Err(Errno::EXDEV) => Ok(false),
+            Err(error) => Err(failure("rename", &from.path, error).fact("to", to.path.display())),
         }
+    }
+
+    fn sync(&self) -> Result<()> {
+        let (from, to) = (&self.from, &self.to);
         fault::point("disk.rename.renamed");
         sync_dir(&to.dir, &to.dir_path)?;
         if !same_directory(&from.dir, &to.dir) {
@@ -137,7 +179,7 @@ mod tests {
         let (one, two) = (area_in(dir.path(), "one"), area_in(dir.path(), "two"));
         one.write("f", b"new", 0o640).unwrap();
         two.write("g", b"replaced", 0o600).unwrap();
-        one.rename("f", &two, "g").unwrap();
+        assert!(one.rename_at_once("f", &two, "g").unwrap());
         assert_eq!(fs::read(two.root().join("g")).unwrap(), b"new");
         assert!(!one.root().join("f").exists());
         assert!(one.rename("f", &two, "g").is_err());
@@ -175,6 +217,8 @@ mod tests {
                 one.rename("d", &two, "d").unwrap_err().code(),
                 Code::FileSystems
             );
+            assert!(!one.rename_at_once("f", &two, "g").unwrap());
+            assert_eq!(fs::read(two.root().join("g")).unwrap(), b"replaced");
             one.rename("f", &two, "g").unwrap();
             one.rename("l", &two, "l").unwrap();
         } else {

@@ -32,6 +32,9 @@ use crate::work::{Cancel, lock};
 pub const PLAN_FILE: &str = "plan.json";
 /// Where new's control file lies while no server may be started on it.
 pub const NEW_CONTROL: &str = "new-pg_control";
+/// Where it lies on its way there while that is a copy: nobody finds it, and no other act is
+/// needed for that than one rename.
+const BESIDE: &str = "global/pg_control.aside";
 /// The control file, relative to a data directory.
 pub(super) const CONTROL: &str = "global/pg_control";
 /// What a server was last started with.

@@ -73,10 +73,10 @@ fn next(old: &ControlFile, new: &ControlFile, used: Used) -> Next {
 
 /// Keeps what [`carry`] replaces; what is kept already stays what it is.
 pub(super) fn keep(cx: &Context<'_>) -> Result<()> {
+    cx.put_control_aside()?;
     if is_kept(cx)? {
         return Ok(());
     }
-    cx.put_control_aside()?;
     transfer::keep(&cx.new_area()?, &REPLACED, &cx.state, KEPT)?;
     copy_control(cx, NEW_CONTROL, KEPT_CONTROL)
 }
@@ -93,6 +93,8 @@ pub(super) fn is_carried(cx: &Context<'_>) -> Result<bool> {
 /// Puts back what was kept.
 pub(super) fn give_back(cx: &Context<'_>) -> Result<()> {
     if is_kept(cx)? {
+        // What is on its way would be taken for the newer one.
+        cx.put_control_aside()?;
         transfer::give_back(&cx.state, KEPT, &REPLACED, &cx.new_area()?)?;
         copy_control(cx, KEPT_CONTROL, NEW_CONTROL)?;
     }

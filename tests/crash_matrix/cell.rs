@@ -76,7 +76,21 @@ impl<'a> Matrix<'a> {
     /// Where points find the same on the disk the first of them is enough, unless every Kth is
     /// asked for.
     pub fn run(&mut self, scenario: &Scenario) {
-        let points = self.points(scenario);
+        self.run_where(scenario, |_| true);
+    }
+
+    /// The same of those points alone at which one of these steps acts.
+    pub fn run_in(&mut self, scenario: &Scenario, steps: &[&str]) {
+        let acts = |at_work: &str| match at_work.split_once(' ') {
+            Some(("apply" | "undo", step)) => steps.contains(&step),
+            _ => false,
+        };
+        self.run_where(scenario, |point| acts(&point.at_work));
+    }
+
+    fn run_where(&mut self, scenario: &Scenario, wanted: impl Fn(&Point) -> bool) {
+        let mut points = self.points(scenario);
+        points.retain(wanted);
         let every = given("PGM_MATRIX_EVERY");
         for (at, point) in points.iter().enumerate() {
             let killed = every.map_or(point.is_first(), |every| at % every == 0);

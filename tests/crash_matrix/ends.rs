@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::act::{Act, Ran};
-use crate::place::Place;
+use crate::place::{Place, real};
 use crate::scenario::Scenario;
 
 /// Entries by path.
@@ -100,7 +100,7 @@ impl End {
                 clusters.insert(path.to_owned(), entry);
             });
         }
-        let state = place.path("new.migration");
+        let state = real(&place.path("new.migration"));
         walk(&state, &mut |path, _| {
             let name = path.strip_prefix(&state).unwrap().to_str().unwrap();
             // What was said, and what was compared, is kept for people.

@@ -32,7 +32,7 @@ use cell::Matrix;
 use ends::Ends;
 use place::Place;
 use scenario::Scenario;
-use support::mount::{in_memory, on_file_system_in_memory};
+use support::mount::{elsewhere, in_memory, on_file_system_in_memory};
 
 /// In a child: one command on a migration, by the engine.
 #[test]
@@ -99,6 +99,27 @@ fn a_prepare_that_adopts_killed_anywhere() {
         place.become_adopting();
         let mut matrix = Matrix::with_ends(&place, Ends::of_adopting(&place));
         matrix.run(&Scenario::adopting());
+        matrix.tell();
+    });
+}
+
+/// What moves between new and a state directory on another file system: new's control file, to and
+/// fro, and the WAL that it begins with.
+#[test]
+fn killed_on_the_way_to_another_file_system() {
+    let test = "killed_on_the_way_to_another_file_system";
+    on_file_system_in_memory("ext4", test, || {
+        let mut place = Place::new();
+        place.put_state_apart(&elsewhere());
+        place.become_prepared("link");
+        let mut matrix = Matrix::new(&place);
+        for step in ["create-new-cluster", "seed-transaction-state"] {
+            matrix.run_in(&Scenario::begun_at(step), &[step]);
+        }
+        let moving = ["carry-transaction-state", "release-new-cluster"];
+        for scenario in [Scenario::cutover(), Scenario::upgraded()] {
+            matrix.run_in(&scenario, &moving);
+        }
         matrix.tell();
     });
 }

@@ -77,6 +77,19 @@ impl Place {
         self.dir().join(rel)
     }
 
+    /// From now on the state directory lies there, and a link where it was.
+    pub fn put_state_apart(&self, to: &Path) {
+        let to = to.join("state");
+        let was = self.path("new.migration");
+        let device = |path: &Path| fs::metadata(path).unwrap().dev();
+        assert_ne!(device(to.parent().unwrap()), device(&was));
+        copy_tree(&was, &to, &mut HashMap::new());
+        fs::remove_dir_all(&was).unwrap();
+        symlink(&to, &was).unwrap();
+        self.edit_plan(|plan| plan["state_dir"] = to.to_str().unwrap().into());
+        self.keep("by-swap");
+    }
+
     fn image(&self, name: &str) -> PathBuf {
         self.path("images").join(name)
     }
@@ -155,7 +168,7 @@ impl Place {
         }
         let image = self.image(name);
         for part in PARTS {
-            let _ = fs::remove_dir_all(self.path(part));
+            let _ = fs::remove_dir_all(real(&self.path(part)));
         }
         copy_parts(&image, self.dir());
     }
@@ -247,12 +260,17 @@ fn is_carried(number: u32) -> bool {
     number >= 16384 || [2613, 2683].contains(&number)
 }
 
+/// Where a part is, also one that is not there now.
+pub fn real(part: &Path) -> PathBuf {
+    fs::read_link(part).unwrap_or_else(|_| part.to_owned())
+}
+
 /// Copies all parts; two names of one file stay that.
 fn copy_parts(from: &Path, to: &Path) {
     let mut names = HashMap::new();
     for part in PARTS {
         if from.join(part).exists() {
-            copy_tree(&from.join(part), &to.join(part), &mut names);
+            copy_tree(&real(&from.join(part)), &real(&to.join(part)), &mut names);
         }
     }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use pg_migrator::fault;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::place::PARTS;
+use crate::place::{PARTS, real};
 
 /// The file that gets a line for each point.
 pub const LOG: &str = "PGM_MATRIX_SAMENESS";
@@ -68,7 +68,7 @@ impl Watch {
     fn look(&mut self, number: u64) {
         let mut hash = Xxh3::new();
         for part in PARTS {
-            let path = self.dir.join(part);
+            let path = real(&self.dir.join(part));
             if let Ok(meta) = fs::symlink_metadata(&path) {
                 self.add(&path, &meta, &mut hash);
             }

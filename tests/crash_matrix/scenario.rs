@@ -34,6 +34,11 @@ impl Scenario {
         }
     }
 
+    /// A way back from new.
+    pub fn upgraded() -> Self {
+        Self::new("upgraded", "rollback")
+    }
+
     /// A prepare that goes on from this step.
     pub fn begun_at(step: &str) -> Self {
         Self {
@@ -58,7 +63,7 @@ impl Scenario {
             Self::cutover(),
             Self::failing_cutover(),
             Self::new("prepared", "rollback"),
-            Self::new("upgraded", "rollback"),
+            Self::upgraded(),
             Self::new("upgraded", "finalize"),
         ]
     }

@@ -39,6 +39,13 @@ impl Case {
         }
     }
 
+    /// Puts the state directory on another file system, for as long as the value is there.
+    pub fn state_apart(&self) -> tempfile::TempDir {
+        let apart = super::mount::apart_from(self.stock.cluster.scratch());
+        symlink(apart.path(), self.trip.state()).unwrap();
+        apart
+    }
+
     /// Moves the tablespace to another place, as an operator could.
     pub fn move_space(&mut self, to: &Path) {
         let from = std::mem::replace(&mut self.stock.space, to.to_owned());

@@ -1,7 +1,7 @@
 //! File systems of a test's own, where root can mount one.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -133,6 +133,18 @@ fn on_file_system_in(disk: &Path, kind: &str, test: &str, body: impl FnOnce()) {
     drop(guard);
     demand_passed(test, &output);
     show_told(&output);
+}
+
+/// A directory on another file system than this one, in memory or among temporary files.
+pub fn apart_from(here: &Path) -> tempfile::TempDir {
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev());
+    let here = device(here).unwrap();
+    let places = ["/dev/shm", "/run/shm", "/tmp", "/var/tmp"].map(Path::new);
+    places
+        .into_iter()
+        .filter(|path| device(path).is_ok_and(|device| device != here))
+        .find_map(|path| tempfile::tempdir_in(path).ok())
+        .expect("there is a second file system")
 }
 
 /// A directory on another file system than the temporary files, within [`on_file_system`].

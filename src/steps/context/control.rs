@@ -1,9 +1,9 @@
 //! Where new's control file is, whose it is, and what became of new by it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::catalogs::NEW_SNAPSHOT;
-use super::{CONTROL, Context, NEW_CONTROL, OPTS, has_swap_list};
+use super::{BESIDE, CONTROL, Context, NEW_CONTROL, OPTS, has_swap_list};
 use crate::disk::Area;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::{ControlFile, DataDir, SystemIdentifier, control};
@@ -65,22 +65,51 @@ impl Context<'_> {
         )))
     }
 
-    /// Moves new's control file out of reach. One that is in place is always the newer one.
+    /// Moves new's control file to the state directory. One that is in place is always the newer
+    /// one.
     pub fn put_control_aside(&self) -> Result<()> {
+        self.put_control_out_of_reach()?;
+        self.bring_control_home()
+    }
+
+    /// The first half of that: nobody can start new any more.
+    ///
+    /// It is one rename, whose outcome is whole. To another file system a file is copied, and who
+    /// starts new meanwhile writes to what is about to be removed: so it goes beside itself first.
+    fn put_control_out_of_reach(&self) -> Result<()> {
         if !self.plan.new.data_dir.join(CONTROL).exists() {
             return Ok(());
         }
         self.new_is_ours()?;
-        self.new_area()?.rename(CONTROL, &self.state, NEW_CONTROL)
+        let new = self.new_area()?;
+        forget_beside(&new)?;
+        match new.rename_at_once(CONTROL, &self.state, NEW_CONTROL)? {
+            true => Ok(()),
+            false => new.rename(CONTROL, &new, BESIDE),
+        }
+    }
+
+    /// The second half; from the copy on both are the same, and the one beside goes.
+    fn bring_control_home(&self) -> Result<()> {
+        if !self.plan.new.data_dir.join(BESIDE).exists() {
+            return Ok(());
+        }
+        self.new_area()?.rename(BESIDE, &self.state, NEW_CONTROL)
     }
 
     /// Moves new's control file back to where a server finds it.
     ///
-    /// Across file systems a crash may leave both; the one aside is then a copy and goes.
+    /// Across file systems a crash may leave both; the one aside is then a copy and goes. One
+    /// that was on its way there is newer than what is aside.
     pub fn put_control_in_place(&self) -> Result<()> {
         let new = self.new_area()?;
         if new.path(CONTROL)?.exists() {
             self.new_is_ours()?;
+            forget_beside(&new)?;
+            return self.state.remove_file(NEW_CONTROL);
+        }
+        if new.path(BESIDE)?.exists() {
+            new.rename(BESIDE, &new, CONTROL)?;
             return self.state.remove_file(NEW_CONTROL);
         }
         self.state.rename(NEW_CONTROL, &new, CONTROL)
@@ -92,7 +121,10 @@ impl Context<'_> {
         if in_place.exists() {
             return ControlFile::read_file(&in_place);
         }
-        ControlFile::read_file(&self.state.path(NEW_CONTROL)?)
+        match out_of_reach(self.plan, &self.state)? {
+            Some(path) => ControlFile::read_file(&path),
+            None => ControlFile::read_file(&self.state.path(NEW_CONTROL)?),
+        }
     }
 
     /// An error where somebody started new before it was released.
@@ -134,7 +166,7 @@ impl Context<'_> {
     /// Whether no server can be started on new.
     pub fn new_is_out_of_reach(&self) -> Result<bool> {
         let in_place = self.plan.new.data_dir.join(CONTROL).exists();
-        Ok(!in_place && self.state.path(NEW_CONTROL)?.exists())
+        Ok(!in_place && out_of_reach(self.plan, &self.state)?.is_some())
     }
 
     /// Whether new has been released, so that anybody may have started it.
@@ -148,8 +180,9 @@ impl Context<'_> {
 
     /// Puts new's control file in place for good, and writes down what it was.
     pub fn release_new(&self) -> Result<()> {
-        let aside = self.state.path(NEW_CONTROL)?;
-        if aside.exists() && !self.plan.new.data_dir.join(CONTROL).exists() {
+        if let Some(aside) = out_of_reach(self.plan, &self.state)?
+            && !self.plan.new.data_dir.join(CONTROL).exists()
+        {
             self.save(RELEASED, &control::fingerprint_file(&aside)?)?;
         }
         self.put_control_in_place()
@@ -185,15 +218,17 @@ impl Context<'_> {
             let in_place = self.plan.new.data_dir.join(CONTROL);
             self.save(GIVEN_UP, &control::fingerprint_file(&in_place)?)?;
         }
-        self.put_control_aside()?;
+        self.put_control_out_of_reach()?;
         if let Err(error) = self.nobody_was_quicker() {
-            return Err(match self.put_control_in_place() {
-                Ok(()) => error,
-                Err(second) => error
+            let lies_in = out_of_reach(self.plan, &self.state)?;
+            return Err(match (self.put_control_in_place(), lies_in) {
+                (Err(second), Some(path)) => error
                     .fact("control file still aside", second.message())
-                    .fact("lies in", self.state.path(NEW_CONTROL)?.display()),
+                    .fact("lies in", path.display()),
+                _ => error,
             });
         }
+        self.bring_control_home()?;
         // A start that failed would be taken for an early one from now on.
         if !server::last_start_was_ours(&self.new_dir())? {
             self.new_area()?.remove_file(OPTS)?;
@@ -205,13 +240,12 @@ impl Context<'_> {
     /// An error where somebody started new before its control file was moved aside.
     fn nobody_was_quicker(&self) -> Result<()> {
         self.new_is_down()?;
-        let aside = self.state.path(NEW_CONTROL)?;
         let Some(released) = read::<String>(&self.state.path(RELEASED)?)? else {
             return Ok(());
         };
-        if !aside.exists() {
+        let Some(aside) = out_of_reach(self.plan, &self.state)? else {
             return Ok(());
-        }
+        };
         let now = control::fingerprint_file(&aside)?;
         let given_up: Option<String> = read(&self.state.path(GIVEN_UP)?)?;
         match now == released || Some(now) == given_up {
@@ -264,6 +298,21 @@ fn started(plan: &Plan) -> Error {
     .remedy(Remedy::command(plan.command(KEEP_NEW)))
 }
 
+/// Where new's control file is when it is not in place: the one that is still on its way is the
+/// newer one.
+fn out_of_reach(plan: &Plan, state: &Area) -> Result<Option<PathBuf>> {
+    let places = [plan.new.data_dir.join(BESIDE), state.path(NEW_CONTROL)?];
+    Ok(places.into_iter().find(|path| path.exists()))
+}
+
+/// Beside the one in place there is none of ours; a hand may have made it.
+fn forget_beside(new: &Area) -> Result<()> {
+    match new.path(BESIDE)?.exists() {
+        true => new.remove_file(BESIDE),
+        false => Ok(()),
+    }
+}
+
 fn identity(state: &Area) -> Result<Option<SystemIdentifier>> {
     read(&state.path(IDENTITY)?)
 }
@@ -292,8 +341,8 @@ pub fn new_state(plan: &Plan, state: &Area) -> Result<NewState> {
     let in_place = plan.new.data_dir.join(CONTROL);
     let released: Option<String> = read(&state.path(RELEASED)?)?;
     if !in_place.exists() {
-        let aside = state.path(NEW_CONTROL)?.exists();
-        return Ok(if released.is_none() || aside {
+        let aside = out_of_reach(plan, state)?;
+        return Ok(if released.is_none() || aside.is_some() {
             NewState::Untouched
         } else {
             NewState::Missing

@@ -162,6 +162,44 @@ fn of_two_control_files_the_one_in_place_stays() {
     assert_eq!(pair.bytes("state/new-pg_control"), None);
 }
 
+/// A crash on the way to another file system leaves it beside itself, and perhaps an older one
+/// where it was going.
+#[test]
+fn a_control_file_on_its_way_is_the_newest() {
+    let in_place = "new/global/pg_control";
+    let (on_its_way, aside) = ("new/global/pg_control.aside", "state/new-pg_control");
+    let mut older = NEW.to_vec();
+    *older.last_mut().unwrap() ^= 1;
+    let pair = Pair::new(Mode::Copy);
+    let cx = pair.context();
+    cx.remember_new_identity().unwrap();
+    let crash = || {
+        fs::rename(pair.path(in_place), pair.path(on_its_way)).unwrap();
+        fs::write(pair.path(aside), &older).unwrap();
+    };
+    crash();
+    assert!(cx.new_is_out_of_reach().unwrap());
+    cx.put_control_aside().unwrap();
+    cx.put_control_aside().unwrap();
+    assert_eq!(pair.bytes(aside).as_deref(), Some(NEW));
+    assert_eq!((pair.bytes(in_place), pair.bytes(on_its_way)), (None, None));
+
+    cx.put_control_in_place().unwrap();
+    crash();
+    fs::remove_file(pair.path(aside)).unwrap();
+    assert!(cx.new_is_out_of_reach().unwrap());
+    cx.put_control_in_place().unwrap();
+    cx.put_control_in_place().unwrap();
+    assert_eq!(pair.bytes(in_place).as_deref(), Some(NEW));
+    assert_eq!((pair.bytes(aside), pair.bytes(on_its_way)), (None, None));
+
+    // What is in place is newer than anything else.
+    fs::write(pair.path(on_its_way), &older).unwrap();
+    cx.put_control_aside().unwrap();
+    assert_eq!(pair.bytes(aside).as_deref(), Some(NEW));
+    assert_eq!(pair.bytes(on_its_way), None);
+}
+
 #[test]
 fn another_cluster_in_news_place_is_never_taken_for_new() {
     let pair = Pair::new(Mode::Copy);
@@ -260,7 +298,11 @@ fn a_list_of_moves_of_another_format_is_not_read() {
 /// have been killed before it could look again.
 #[test]
 fn a_start_between_the_look_and_the_taking_back_is_seen() {
-    for mode in [Mode::Link, Mode::Copy] {
+    let aside = ["state/new-pg_control", "new/global/pg_control.aside"];
+    for (mode, lies_in) in [Mode::Link, Mode::Copy]
+        .into_iter()
+        .flat_map(|mode| aside.map(|lies_in| (mode, lies_in)))
+    {
         let pair = Pair::new(mode);
         let cx = pair.context();
         release(&cx);
@@ -268,7 +310,7 @@ fn a_start_between_the_look_and_the_taking_back_is_seen() {
         let mut started = NEW.to_vec();
         *started.last_mut().unwrap() ^= 1;
         fs::remove_file(pair.path("new/global/pg_control")).unwrap();
-        fs::write(pair.path("state/new-pg_control"), &started).unwrap();
+        fs::write(pair.path(lies_in), &started).unwrap();
         assert!(!cx.new_is_released().unwrap());
         let refused = cx.take_new_back().unwrap_err();
         assert_eq!(refused.code(), Code::WayBackGone);

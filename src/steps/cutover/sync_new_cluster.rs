@@ -29,6 +29,7 @@ impl Step for SyncNewCluster {
         ] {
             new.sync_dir(dir)?;
         }
+        cx.put_control_aside()?;
         cx.state.sync_file(NEW_CONTROL)?;
         Ok("WAL, transaction status and control file are on disk".to_owned())
     }

@@ -39,7 +39,8 @@ impl Step for CreateNewCluster {
     }
 
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
-        if cx.state.path(NEW_CONTROL)?.exists() && !cx.new_area()?.path(CONTROL)?.exists() {
+        if cx.new_is_out_of_reach()? {
+            cx.put_control_aside()?;
             return Ok(describe(cx.plan));
         }
         match cx.plan.new.origin {
