@@ -173,6 +173,29 @@ fn nobody_knows_what_a_new_cluster_that_is_gone_wrote_to_shared_files() {
 }
 
 #[test]
+fn a_new_cluster_that_is_gone_with_files_of_old_is_asked_for() {
+    let name = "a_new_cluster_that_is_gone_with_files_of_old_is_asked_for";
+    as_server_user(name, || {
+        let case = Case::new("swap");
+        let trip = &case.trip;
+        trip.prepare();
+        trip.cutover();
+        let away = trip.new.with_extension("away");
+        fs::rename(&trip.new, &away).unwrap();
+        trip.run(&["rollback"]).refused(
+            4,
+            "PGM-2008",
+            &["move the new cluster back", "from a backup"],
+        );
+        case.demand_old_does_not_start();
+        // What the refusal says leads back.
+        fs::rename(&away, &trip.new).unwrap();
+        trip.rollback();
+        case.demand_back("a new cluster that was moved away");
+    });
+}
+
+#[test]
 fn a_copied_new_cluster_that_is_gone_is_no_loss() {
     as_server_user("a_copied_new_cluster_that_is_gone_is_no_loss", || {
         let case = Case::new("copy");

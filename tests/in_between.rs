@@ -224,3 +224,40 @@ fn files_that_were_moved_come_home_without_the_state_directory() {
         }
     });
 }
+
+/// By swap files of old are in new when that goes, and nowhere else: it is said, and they come home
+/// when new is there again.
+#[test]
+fn new_that_goes_with_files_of_old_is_missed() {
+    as_server_user("new_that_goes_with_files_of_old_is_missed", || {
+        for (point, dies) in [
+            ("disk.take.done apply transfer-files", true),
+            ("engine.step.before-apply apply release-new-cluster", false),
+        ] {
+            let case = Case::new("swap");
+            let trip = &case.trip;
+            trip.prepare();
+            let cut = standing_still(&case, &["cutover"], point);
+            let away = trip.new.with_extension("away");
+            fs::rename(&trip.new, &away).unwrap();
+            let missed = ["restore the old one from a backup", "start neither"];
+            if dies {
+                cut.kill();
+            } else {
+                cut.signal(Signal::SIGCONT);
+                cut.wait().refused(6, "PGM-5001", &missed);
+            }
+            trip.demand_standing("start neither");
+            for way in ["resume", "rollback", "rollback"] {
+                trip.run(&[way]).refused(6, "PGM-5004", &missed);
+                case.demand_old_does_not_start();
+            }
+            fs::rename(&away, &trip.new).unwrap();
+            trip.rollback();
+            case.demand_back(point);
+            say(&format!(
+                "TRIED new that goes with files of old in it: {point}"
+            ));
+        }
+    });
+}

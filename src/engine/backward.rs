@@ -97,8 +97,9 @@ impl Engine<'_> {
             .fact("new data directory", plan.new.data_dir.display())
             .remedy(Remedy::manual(match plan.mode {
                 Mode::Swap => {
-                    "files of the old cluster were moved to the new one; swap.json in the state \
-                     directory names each of them, where it was and where it went"
+                    "move the new cluster back to where it was; if it was removed, files of the \
+                     old one went with it, which swap.json in the state directory names: restore \
+                     the old cluster from a backup"
                 }
                 _ => {
                     "if you are certain that the new cluster was never started, rename \

@@ -293,7 +293,11 @@ impl Engine<'_> {
 fn failed_too(error: Error, second: &Error) -> Error {
     let error = error.fact("undoing it failed too", second.to_string());
     let facts = second.facts().iter();
-    facts.fold(error, |error, (name, what)| error.fact(name, what))
+    let error = facts.fold(error, |error, (name, what)| error.fact(name, what));
+    match second.remedy_text() {
+        Some(remedy) => error.remedy(remedy.clone()),
+        None => error,
+    }
 }
 
 /// What the way back found is said, but the error stays that which it was begun for.

@@ -213,7 +213,7 @@ codes! {
     5003 TransferFailed Work "a relation file could not be moved"
         "Linking or copying a file of the old cluster to its place in the new one failed. The facts name the file and the reason; put that right, or roll back."
     5004 FileVanished Work "a file of the old cluster is not where it was"
-        "A relation of the old cluster has no file, or one that was there is gone. The old cluster was changed while it must not have been: roll back, and prepare again when nobody but its server writes to it."
+        "A relation of the old cluster has no file, or one that was there is gone. The old cluster was changed while it must not have been: roll back, and prepare again when nobody but its server writes to it. By swap, files of old that had been moved may have gone with the new cluster: bring it back, or restore old from a backup."
     6001 Drift Findings "the old cluster changed"
         "Its schema is not what was dumped, or it is another cluster or an earlier state of itself, as after a restore from a backup. In prepare: run it again when nobody changes the schema. In the cutover: the cutover was undone, and the old server is in service again if it was; prepare again, which keeps the databases whose schema is what it was. Where it is another cluster or an earlier state, roll back first."
     6002 Blocked Findings "something blocks the upgrade"

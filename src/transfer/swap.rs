@@ -85,21 +85,63 @@ fn list(folder: &Folder) -> Result<FolderMoves> {
 /// `FileVanished` where a file is in neither place, `TransferFailed` where another one has its
 /// name. Nothing is ever replaced.
 pub fn swap(moves: &Moves, work: &Work<'_>) -> Result<Moved> {
-    shift_all(moves, work, |old, new, (of_old, of_new, inode)| {
+    let (there, gone) = by_presence(moves);
+    nothing_went_along(&gone)?;
+    let all = [there, gone].concat();
+    shift_all(&all, work, |old, new, (of_old, of_new, inode)| {
         shift((old, of_old), (new, of_new), *inode)
     })
 }
 
 /// Moves every file of the list back to old that is not there yet; the errors are those of
 /// [`swap`]. Where it succeeds, old has all of them; what new has made under a name of one that
-/// old has is new's.
+/// old has is new's. A folder of new that is gone is missed only if a file of old was in it, and
+/// after the others have given theirs back.
 pub fn swap_back(moves: &Moves, work: &Work<'_>) -> Result<Moved> {
-    shift_all(moves, work, |old, new, (of_old, of_new, inode)| {
+    let (there, gone) = by_presence(moves);
+    let moved = shift_all(&there, work, |old, new, (of_old, of_new, inode)| {
         if is_back((new, of_new), (old, of_old), *inode)? {
             return Ok(false);
         }
         shift((new, of_new), (old, of_old), *inode)
-    })
+    })?;
+    nothing_went_along(&gone)?;
+    Ok(moved)
+}
+
+/// The folders that new has, and those that somebody has taken away.
+fn by_presence(moves: &Moves) -> (Vec<&FolderMoves>, Vec<&FolderMoves>) {
+    // What cannot be looked at is opened later, and says why.
+    let there = |folder: &&FolderMoves| folder.in_new().try_exists().unwrap_or(true);
+    moves.folders.iter().partition(there)
+}
+
+/// An error where files of old were in folders of new that are gone: they were the only ones.
+fn nothing_went_along(gone: &[&FolderMoves]) -> Result<()> {
+    let (mut first, mut files) = (None, 0);
+    for folder in gone {
+        let old = Area::new(&folder.old_dir)?.open_dir("")?;
+        for (of_old, of_new, inode) in &folder.files {
+            let home = old.identity(of_old)?;
+            if home.is_none_or(|home| home.inode != *inode) {
+                first.get_or_insert_with(|| folder.in_new().join(of_new));
+                files += 1;
+            }
+        }
+    }
+    let Some(first) = first else {
+        return Ok(());
+    };
+    Err(Error::new(
+        Code::FileVanished,
+        "new is gone, or folders of it, with files of old that had been moved there",
+    )
+    .fact("files", files)
+    .fact("one of them", first.display())
+    .remedy(Remedy::manual(
+        "if it was moved away, move it back to where it was, and roll back; if it was removed, start \
+         neither cluster, and restore the old one from a backup",
+    )))
 }
 
 /// Whether old has the file and new another one under its name.
@@ -142,13 +184,13 @@ type File = (String, String, u64);
 /// Every folder, and both directories durably, also where nothing is left to do in them: who did
 /// it may have been killed before this.
 fn shift_all(
-    moves: &Moves,
+    folders: &[&FolderMoves],
     work: &Work<'_>,
     shift: impl Fn(&AreaDir, &AreaDir, &File) -> Result<bool> + Sync,
 ) -> Result<Moved> {
-    let total: usize = moves.folders.iter().map(|folder| folder.files.len()).sum();
+    let total: usize = folders.iter().map(|folder| folder.files.len()).sum();
     let (done, moved) = (AtomicU64::new(0), AtomicU64::new(0));
-    each(work.jobs, &moves.folders, work.cancel, |folder| {
+    each(work.jobs, folders, work.cancel, |folder| {
         let in_this = || -> Result<()> {
             let (old, new) = folder.open()?;
             for (number, file) in folder.files.iter().enumerate() {
@@ -177,6 +219,10 @@ fn shift_all(
 }
 
 impl FolderMoves {
+    fn in_new(&self) -> PathBuf {
+        self.new_root.join(&self.new_dir)
+    }
+
     /// Both directories, to be written to.
     fn open(&self) -> Result<(AreaDir, AreaDir)> {
         let old = Area::new(&self.old_dir)?.open_dir("")?;

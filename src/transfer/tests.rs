@@ -254,6 +254,28 @@ fn what_is_not_where_it_should_be_is_neither_moved_nor_replaced() {
     );
 }
 
+#[test]
+fn a_folder_of_new_that_is_gone_is_missed_if_a_file_of_old_was_in_it() {
+    let dirs = Dirs::new(&["1", "2"]);
+    let before = dirs.inodes("old");
+    let list = moves(&dirs.map, &dirs.work()).unwrap();
+    fs::rename(dirs.path("old/1"), dirs.path("new/11")).unwrap();
+    fs::rename(dirs.path("new"), dirs.path("away")).unwrap();
+    for moved in [swap(&list, &dirs.work()), swap_back(&list, &dirs.work())] {
+        let error = moved.unwrap_err();
+        assert_eq!(error.code(), Code::FileVanished);
+        let files = error.facts().iter().find(|(name, _)| name == "files");
+        assert_eq!(files.unwrap().1, "1");
+    }
+    fs::rename(dirs.path("away"), dirs.path("new")).unwrap();
+    swap_back(&list, &dirs.work()).unwrap();
+    assert_eq!(dirs.inodes("old"), before);
+    // With all of them at home, nothing of old is missed.
+    fs::remove_dir_all(dirs.path("new")).unwrap();
+    swap_back(&list, &dirs.work()).unwrap();
+    assert_eq!(dirs.inodes("old"), before);
+}
+
 /// So many are waited for together, where the file system allows it.
 #[test]
 fn a_thousand_small_files_are_copied() {
