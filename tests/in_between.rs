@@ -7,12 +7,14 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use support::case::Case;
 use support::shop::one;
-use support::trip::Underway;
-use support::{as_server_user, say};
+use support::trip::{LIMIT, Underway};
+use support::{as_server_user, processes_in, say};
 
 /// Begins a command and waits until it stands still at this point of this step.
 fn standing_still(case: &Case, words: &[&str], point: &str) -> Underway {
@@ -179,13 +181,40 @@ fn use_old(case: &Case, sql: &str) {
     server.stop();
 }
 
-/// A cutover that dies while new's control file is lent to a private server.
+/// A cutover that dies while new's control file is lent to a private server, which runs.
 fn killed_beside_a_private_server(case: &Case) {
+    let new = &case.trip.new;
     let lent = "disk.rename.done apply carry-large-objects";
     let cut = standing_still(case, &["cutover"], lent);
-    assert!(case.trip.new.join("global/pg_control").exists());
+    assert!(processes_in(new).is_empty());
+    // The program waits for its session until it is killed.
+    let settings = new.join("postgresql.conf");
+    let before = fs::read_to_string(&settings).unwrap();
+    fs::write(&settings, format!("{before}\npost_auth_delay = 20\n")).unwrap();
+    cut.signal(Signal::SIGCONT);
+    let server = ready(new);
+    assert!(processes_in(new).contains(&server), "{server}");
+    assert!(new.join("global/pg_control").exists());
     assert!(!case.trip.state().join("new-pg_control").exists());
     cut.kill();
+    fs::write(&settings, before).unwrap();
+}
+
+/// The process of the server here, when it accepts sessions.
+fn ready(data: &Path) -> i32 {
+    let begun = Instant::now();
+    loop {
+        let file = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+        if file
+            .lines()
+            .nth(7)
+            .is_some_and(|line| line.trim() == "ready")
+        {
+            return file.lines().next().unwrap().parse().unwrap();
+        }
+        assert!(begun.elapsed() < LIMIT, "no server: {file:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// The process that old's postmaster.pid names.

@@ -407,6 +407,21 @@ mod tests {
         let bare = |clock| DownSince { clock, era: None };
         assert_eq!(bare(1000).until(&bare(4000)), Some(Duration::from_secs(3)));
         assert_eq!(bare(4000).until(&bare(1000)), None);
+
+        // As another process has written it down.
+        let at = |clock: u64, boot: &str, ahead: i64| {
+            let era = serde_json::json!({"boot": boot, "ahead": ahead * 1_000_000_000});
+            let text = serde_json::json!({"clock": clock, "era": era});
+            serde_json::from_value::<DownSince>(text).unwrap()
+        };
+        let then = at(10_000, "a", 50);
+        let down = |now: &DownSince| then.until(now).map(|down| down.as_secs());
+        assert_eq!(down(&at(13_000, "a", 50)), Some(3));
+        assert_eq!(down(&at(15_000, "a", 52)), Some(3), "set forward");
+        assert_eq!(down(&at(4_000, "a", 41)), Some(3), "set back");
+        assert_eq!(down(&at(15_000, "b", 52)), Some(5), "booted since");
+        assert_eq!(down(&bare(15_000)), Some(5));
+        assert_eq!(down(&at(11_000, "a", 52)), None);
     }
 
     #[test]

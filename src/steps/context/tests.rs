@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::catalog::TemplateSettings;
 use crate::event::Stream;
-use crate::pg::{ControlFile, MajorVersion, SystemIdentifier, Version, control};
+use crate::pg::{ControlFile, MajorVersion, SystemIdentifier, Version};
 use crate::plan::{self, Mode, Origin};
 
 const OLD: &[u8] = include_bytes!("../../../tests/data/pg_control/14");
@@ -342,7 +342,8 @@ fn a_start_that_failed_is_forgotten_when_new_is_taken_back() {
     assert!(!opts.exists());
 }
 
-/// What was given up once need not be given up again after a crash.
+/// What was given up once need not be given up again after a crash, and nothing is taken back before
+/// that is written down.
 #[test]
 fn what_was_given_up_stays_given_up() {
     let pair = Pair::new(Mode::Copy);
@@ -351,16 +352,27 @@ fn what_was_given_up_stays_given_up() {
     let mut started = NEW.to_vec();
     *started.last_mut().unwrap() ^= 1;
     fs::write(pair.path("new/global/pg_control"), &started).unwrap();
-    let released = pair.bytes("state/released-control.json").unwrap();
     cx.giving_up_writes = true;
-    cx.take_new_back().unwrap();
-    // Killed before the last of it.
-    fs::write(pair.path("state/released-control.json"), released).unwrap();
-    let given_up = control::fingerprint_file(&pair.path("state/new-pg_control")).unwrap();
-    pair.context()
-        .save("given-up-control.json", &given_up)
-        .unwrap();
+
+    let in_the_way = pair.path("state/given-up-control.json");
+    fs::create_dir(&in_the_way).unwrap();
+    cx.take_new_back().unwrap_err();
+    let in_place = pair.bytes("new/global/pg_control");
+    assert_eq!(in_place.as_deref(), Some(&*started));
+    fs::remove_dir(&in_the_way).unwrap();
+
+    // It ends between the taking back and the forgetting, as where it is killed.
+    let in_the_way = pair.path("new/postmaster.opts");
+    fs::create_dir(&in_the_way).unwrap();
+    let ended = cx.take_new_back().unwrap_err();
+    assert_ne!(ended.code(), Code::WayBackGone, "{ended}");
+    assert_eq!(pair.bytes("new/global/pg_control"), None);
+    assert!(pair.bytes("state/released-control.json").is_some());
+    fs::remove_dir(&in_the_way).unwrap();
+
+    // Who goes on was not told to give anything up.
     pair.context().take_new_back().unwrap();
+    assert_eq!(pair.bytes("state/new-pg_control"), Some(started));
     for gone in ["released-control.json", "given-up-control.json"] {
         assert_eq!(pair.bytes(&format!("state/{gone}")), None);
     }
