@@ -6,6 +6,7 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -177,22 +178,52 @@ fn old_that_crashes_during_prepare_is_left_to_its_own_start() {
     });
 }
 
-/// A session that is busy outlives its server for a while, and no other one starts meanwhile.
-const BUSY: &str = "DO $$ BEGIN FOR n IN 1..30000000 LOOP END LOOP; END $$";
+/// A session that is busy outlives its server, and no other one starts meanwhile: until there is
+/// such a file, and for a while at most.
+fn busy_until(flag: &Path) -> String {
+    format!(
+        "DO $$ BEGIN WHILE pg_stat_file('{}', true) IS NULL \
+             AND clock_timestamp() < now() + interval '40 s' LOOP END LOOP; END $$",
+        flag.display()
+    )
+}
 
 #[test]
 fn old_that_crashes_during_the_cutover_serves_again() {
     as_server_user("old_that_crashes_during_the_cutover_serves_again", || {
         let shop = Shop::new("old-15", "new-17", "link");
         let server = shop.prepared();
+        let idle = shop.flag("idle");
+        let mut told = None;
         let ran = shop.cutover_around(&[], || {
             server.sql("shop", ONE_MORE);
             let mut session = server.connect("shop");
-            std::thread::spawn(move || session.batch_execute(BUSY));
-            std::thread::sleep(Duration::from_millis(200));
+            let pid = one(&mut session, "SELECT pg_backend_pid()");
+            let busy = busy_until(&idle);
+            std::thread::spawn(move || session.batch_execute(&busy));
+            let at_work = format!("SELECT state || query FROM pg_stat_activity WHERE pid = {pid}");
+            let begun = Instant::now();
+            while !shop.in_old(&at_work).starts_with("activeDO") {
+                assert!(begun.elapsed() < LIMIT, "nobody is busy");
+                std::thread::sleep(Duration::from_millis(5));
+            }
             server.crash_alone();
-            assert!(!processes_in(&shop.trip.old).is_empty());
+            assert!(processes_in(&shop.trip.old).contains(&pid.parse().unwrap()));
+            // It goes on until the program says that it waits for it.
+            let wanted = format!("process {pid}, postgres: ");
+            let events = shop.trip.state().join("events.jsonl");
+            let flag = idle.clone();
+            told = Some(std::thread::spawn(move || {
+                let begun = Instant::now();
+                let says = || fs::read_to_string(&events).is_ok_and(|said| said.contains(&wanted));
+                while !says() && begun.elapsed() < LIMIT / 4 {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                fs::write(flag, "").unwrap();
+                says()
+            }));
         });
+        assert!(told.unwrap().join().unwrap(), "{ran:?}");
         ran.refused(
             5,
             "PGM-1303",

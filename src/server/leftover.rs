@@ -124,11 +124,14 @@ pub fn name_those_at_work(error: Error, server: i32, datadir: &Path) -> Error {
     })
 }
 
-/// Whether processes of a server that is dead itself are still at work in a data directory: as
+/// Processes of a server that is dead itself and at work in a data directory all the same: as
 /// long as one is, no other server starts there. They end by themselves, each when it looks up.
-pub fn orphans(datadir: &Path) -> bool {
-    let own_title = |(_, title): &(i32, String)| title.starts_with("postgres: ");
-    at_work(datadir).iter().any(own_title)
+pub fn orphans(datadir: &Path) -> Vec<String> {
+    at_work(datadir)
+        .into_iter()
+        .filter(|(_, title)| title.starts_with("postgres: "))
+        .map(|(pid, title)| format!("process {pid}, {title},"))
+        .collect()
 }
 
 #[cfg(target_os = "linux")]

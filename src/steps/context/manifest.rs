@@ -97,7 +97,7 @@ impl Context<'_> {
     /// Compares old with its manifest when all is undone that touched it, and keeps what was
     /// found until [`Self::found_in_old`] asks for it.
     ///
-    /// It is the one part of a way back that may be interrupted: users wait for old, and nothing
+    /// It may be interrupted, as little else of a way back may: users wait for old, and nothing
     /// is left half done. What was asked before it has led here, and does not count.
     pub fn compare_after_undoing(&self, step: &'static str) -> Result<()> {
         // An undo that was killed has looked already.

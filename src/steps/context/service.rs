@@ -24,6 +24,8 @@ const SIGN_LIMIT: Duration = Duration::from_secs(60);
 const STEADY: Duration = Duration::from_secs(3);
 /// How long processes of a server that crashed may take to end.
 const ORPHANS: Duration = Duration::from_secs(60);
+/// How long they are waited for without a word.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How often a server that is on its way is looked at.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -215,7 +217,7 @@ impl Context<'_> {
         }
         if self.old_control()?.state != ClusterState::ShutDown {
             self.note("the old server was not shut down: it recovers while it starts");
-            wait_for_orphans(self)?;
+            wait_for_orphans(self, ORPHANS)?;
         }
         let (data_dir, installation) = (self.old_dir(), self.old_installation());
         match &handover.start_old {
@@ -307,13 +309,36 @@ pub(super) fn wait_while_stopping(cx: &Context<'_>, limit: Duration) -> Result<(
 
 /// What a server that crashed has left at work keeps the next one away; where it takes too long, the
 /// start says so.
-fn wait_for_orphans(cx: &Context<'_>) -> Result<()> {
+///
+/// Whoever is asked to stop here leaves old to a later run, which waits again. What was asked before
+/// has led here, and does not count.
+pub(super) fn wait_for_orphans(cx: &Context<'_>, limit: Duration) -> Result<()> {
+    cx.asked.answered();
     let started = Instant::now();
-    while server::orphans(&cx.plan.old.data_dir) && started.elapsed() < ORPHANS {
-        cx.cancel.check()?;
+    let mut told = false;
+    loop {
+        let orphans = server::orphans(&cx.plan.old.data_dir);
+        let Some(first) = orphans.first() else {
+            return Ok(());
+        };
+        if started.elapsed() > limit {
+            return Ok(());
+        }
+        if !told && started.elapsed() > PATIENCE {
+            told = true;
+            let others = match orphans.len() - 1 {
+                0 => String::new(),
+                others => format!(" and {others} more"),
+            };
+            cx.warn(format!(
+                "{first}{others} outlived the old server, which cannot start beside that; its end \
+                 is waited for, {} s at most",
+                limit.as_secs()
+            ));
+        }
+        cx.asked.check()?;
         std::thread::sleep(LOOK);
     }
-    Ok(())
 }
 
 /// Whether old goes on serving for a while.

@@ -1,3 +1,5 @@
+mod service;
+
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -404,43 +406,6 @@ fn old_is_held_anew_where_the_holder_died() {
     cx.keep_hold_of_old().unwrap();
     let held = pid(pair.bytes("old/postmaster.pid"));
     assert_eq!(held, format!("-{}", std::process::id()));
-}
-
-/// Nothing takes the request to stop back; whoever waits is told what is still there.
-#[test]
-fn a_server_that_never_stops_is_not_waited_for_for_ever() {
-    let pair = Pair::new(Mode::Copy);
-    let cx = pair.context();
-    let work_there = || {
-        let mut child = std::process::Command::new("sleep");
-        child
-            .arg("60")
-            .current_dir(pair.path("old"))
-            .spawn()
-            .unwrap()
-    };
-    let (mut server, mut session) = (work_there(), work_there());
-    let file = format!(
-        "{}\n/old\n1700000000\n5432\n/tmp\n\n\nstopping\n",
-        server.id()
-    );
-    fs::write(pair.path("old/postmaster.pid"), file).unwrap();
-    let limit = std::time::Duration::from_millis(50);
-    let error = super::service::wait_while_stopping(&cx, limit).unwrap_err();
-    for child in [&mut server, &mut session] {
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-    assert_eq!(error.code(), Code::ServerStop);
-    assert!(error.remedy_text().is_some());
-    let named = |(name, what): &(String, String)| {
-        name == "still there" && what.contains(&session.id().to_string())
-    };
-    assert!(
-        !cfg!(target_os = "linux") || error.facts().iter().any(named),
-        "{error:?}"
-    );
-    super::service::wait_while_stopping(&cx, limit).unwrap();
 }
 
 /// Who has moved files knows what goes back, also where the list was removed.
