@@ -4,6 +4,7 @@
 //! its own, is a direct child, and goes down with us. A [`Running`] one is the operator's. What
 //! is done with all this is decided by the rooms above.
 
+mod answer;
 mod client;
 mod command;
 mod endpoint;

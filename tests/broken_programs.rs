@@ -8,6 +8,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
@@ -239,6 +240,24 @@ fn directories_that_go_under_a_prepare_cost_nothing_of_old() {
             case.trip.cutover();
             case.trip.run(&["verify"]).demand(0);
         }
+    });
+}
+
+/// As where temporary files have a full disk: it is not the programs that say nothing.
+#[test]
+fn programs_say_their_versions_where_nothing_can_be_written() {
+    let name = "programs_say_their_versions_where_nothing_can_be_written";
+    as_server_user(name, || {
+        let case = Case::new("copy");
+        let check = case.trip.first_command(&["check"]);
+        let mut limited = Command::new("sh");
+        limited
+            .args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\""])
+            .arg(check.get_program())
+            .args(check.get_args());
+        let ran = support::trip::finish(limited);
+        assert!(!ran.stdout.contains("version"), "{ran:?}");
+        assert!(ran.stderr.contains("File too large"), "{ran:?}");
     });
 }
 

@@ -197,12 +197,15 @@ pub(super) fn wait(
 /// Waits for a child that has nothing to do but to answer; `None` where it has not ended in time,
 /// or a stop is requested, and then it is killed with everything it has started.
 ///
+/// `listen` is called again and again meanwhile: whoever finds a pipe full does not end.
+///
 /// Nothing kills a process that waits for a disk which does not answer, so it is not waited for
 /// for long after that.
 pub(super) fn wait_at_most(
     child: &mut Child,
     limit: Duration,
     cancel: &Cancel,
+    listen: &mut dyn FnMut(),
 ) -> std::io::Result<Option<ExitStatus>> {
     let mut pauses = Pauses::new();
     let asked = Instant::now();
@@ -215,6 +218,7 @@ pub(super) fn wait_at_most(
         if over {
             break;
         }
+        listen();
         pauses.pause();
     }
     let killed = Instant::now();

@@ -1,15 +1,12 @@
 //! An installation: the directory with the programs of one PostgreSQL version.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use nix::unistd::{AccessFlags, access};
 
+use super::answer::ask_for_version;
 use super::command;
 use super::program::{Program, path_option};
 use crate::error::{Code, Error, Remedy, Result};
@@ -185,14 +182,15 @@ fn version_of(program: &Path, limit: Duration, cancel: &Cancel) -> Result<Versio
     let asked = ask_for_version(program, limit, cancel).map_err(|error| {
         missing(program, "could not be asked for its version").caused_by(&error)
     })?;
-    let Some((status, text, complaint)) = asked else {
+    let Some(answer) = asked else {
         cancel.check()?;
         return Err(silent(program, limit));
     };
+    let (status, text) = (answer.status, answer.said);
     if !status.success() {
         let error = missing(program, "fails when it is asked for its version")
             .fact("exit status", command::describe(status));
-        return Err(error.fact("output", complaint.trim()));
+        return Err(error.fact("output", answer.complaint.trim()));
     }
     if text.contains("(EnterpriseDB)") {
         return Err(other_make(program, text.trim()));
@@ -202,33 +200,6 @@ fn version_of(program: &Path, limit: Duration, cancel: &Cancel) -> Result<Versio
     }
     Version::parse(&text)
         .ok_or_else(|| missing(program, "prints no version").fact("output", text.trim()))
-}
-
-/// Its exit status, what it says and what it complains about; nothing where it does not end.
-///
-/// Files take what it says: something it has started may keep a pipe open for ever.
-fn ask_for_version(
-    program: &Path,
-    limit: Duration,
-    cancel: &Cancel,
-) -> io::Result<Option<(ExitStatus, String, String)>> {
-    let (mut said, mut complaint) = (tempfile::tempfile()?, tempfile::tempfile()?);
-    let mut child = command::isolated(program, Signal::SIGKILL)
-        .arg("--version")
-        .stdout(Stdio::from(said.try_clone()?))
-        .stderr(Stdio::from(complaint.try_clone()?))
-        .spawn()?;
-    let Some(status) = command::wait_at_most(&mut child, limit, cancel)? else {
-        return Ok(None);
-    };
-    Ok(Some((status, whole(&mut said)?, whole(&mut complaint)?)))
-}
-
-fn whole(file: &mut File) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    file.rewind()?;
-    file.read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn silent(program: &Path, limit: Duration) -> Error {
