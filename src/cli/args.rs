@@ -238,7 +238,8 @@ pub struct Service {
     /// reads all of old while service is down, which no estimate knows of
     #[arg(long)]
     pub manifest: bool,
-    /// Wait this long until nobody is in a transaction in old; give up if somebody still is
+    /// Wait this long until nobody is in a transaction in old, or takes a base backup by
+    /// pg_basebackup; give up if somebody still is. A backup begun by pg_backup_start is not seen
     #[arg(long, value_name = "SECONDS")]
     pub wait_idle: Option<u32>,
     /// How long the old server may take to stop

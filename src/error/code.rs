@@ -141,7 +141,7 @@ codes! {
     1212 OldServerNotReady Precondition "the old server does not accept sessions that write"
         "A server is running in the old data directory, but it is starting, being stopped, a standby, or reached by no socket and no address. A command that reads the old cluster works beside a server that accepts sessions, or starts one itself where none is running."
     1213 OldServerBusy Precondition "sessions are at work in the old server"
-        "With --wait-idle the cutover waits until nobody is in the middle of a transaction or of a base backup, because a stop rolls back whatever is not committed and ends every backup. The time it was given is over; the old server was not stopped. The sessions are named in the facts. Without --wait-idle the cutover does not wait for them."
+        "With --wait-idle the cutover waits until nobody is in the middle of a transaction or of a base backup, because a stop rolls back whatever is not committed and ends every backup. The time it was given is over; the old server was not stopped. The sessions are named in the facts. Of a backup that was begun by pg_backup_start no server tells: whoever takes one must be asked. Without --wait-idle the cutover does not wait for anybody."
     1301 ControlFile Precondition "pg_control cannot be read"
         "global/pg_control is missing, too short, of a version this program does not know, or its CRC does not match its contents. A damaged control file must be repaired from a backup before any upgrade."
     1302 ControlMismatch Precondition "the control files of old and new do not agree"
