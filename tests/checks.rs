@@ -150,6 +150,7 @@ impl Bench {
             snapshot,
             new: &self.new,
             linked_before: false,
+            enables_checksums: false,
             jobs,
             cancel: &self.cancel,
         }

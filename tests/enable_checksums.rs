@@ -30,6 +30,15 @@ fn arrives_with_checksums(old: &str, new: &str) {
     let case = Case::of(old, new, "copy");
     let trip = &case.trip;
     trip.run_first(&["check", ENABLE]).demand(0);
+    let only = ["check", "--only", "checksums-off"];
+    let tells = |words: &[&str]| {
+        let ran = trip.run_first(words);
+        ran.demand(0);
+        ran.stdout
+            .contains("data checksums are off in the old cluster")
+    };
+    assert_eq!(tells(&only), new == "new-18");
+    assert!(!tells(&[&only[..], &[ENABLE]].concat()));
     let ran = trip.run_first(&["upgrade", "--yes", ENABLE]);
     ran.demand(0);
     assert!(

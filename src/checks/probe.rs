@@ -7,11 +7,13 @@ use super::run::Subject;
 use super::second_names;
 use super::settings_in_files;
 use crate::error::{Code, Error, Result};
-use crate::pg::{MajorVersion, release_round};
+use crate::pg::{ControlFile, MajorVersion, release_round};
 
 /// A function of this program that looks for findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probe {
+    /// Checksums that new would have but for those that old has not.
+    ChecksumsOff,
     /// Names in access rules that newer versions take for patterns.
     NamesReadAsPatterns,
     /// A new version that came out before the minor release of old.
@@ -33,6 +35,7 @@ impl Probe {
     /// The probe of this name.
     pub fn named(name: &str) -> Option<Self> {
         match name {
+            "checksums-off" => Some(Self::ChecksumsOff),
             "names-read-as-patterns" => Some(Self::NamesReadAsPatterns),
             "older-minor-release" => Some(Self::OlderMinorRelease),
             "refused-access-rules" => Some(Self::RefusedAccessRules),
@@ -45,6 +48,7 @@ impl Probe {
 
     pub(super) fn ask(self, subject: &Subject<'_>) -> Result<Vec<Row>> {
         match self {
+            Self::ChecksumsOff => checksums_off(subject),
             Self::NamesReadAsPatterns => access_rules::patterns(subject),
             Self::OlderMinorRelease => Ok(older_release(subject).into_iter().collect()),
             Self::RefusedAccessRules => access_rules::doubtful(subject),
@@ -53,6 +57,18 @@ impl Probe {
             Self::TablespacesInsideDataDirectory => tablespaces_inside(subject),
         }
     }
+}
+
+/// Where they are to be written, new has them.
+fn checksums_off(subject: &Subject<'_>) -> Result<Vec<Row>> {
+    if subject.enables_checksums {
+        return Ok(Vec::new());
+    }
+    let control = ControlFile::read(&subject.old.data_dir)?;
+    Ok(match control.data_checksums() {
+        true => Vec::new(),
+        false => vec![Row::new()],
+    })
 }
 
 /// Where the round of either is not known, nothing is said.

@@ -24,6 +24,8 @@ pub struct Subject<'a> {
     pub new: &'a Trials,
     /// Whether this migration has linked old's files already.
     pub linked_before: bool,
+    /// Whether pages are given checksums on their way to new.
+    pub enables_checksums: bool,
     /// How many sessions may be used at a time.
     pub jobs: usize,
     /// The wish to stop.

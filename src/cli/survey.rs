@@ -114,6 +114,7 @@ fn examine(
             snapshot,
             new: &new,
             linked_before: again && arguments.mode.mode() == Mode::Link,
+            enables_checksums: arguments.enable_checksums,
             jobs: jobs(arguments),
             cancel: &run.cancel,
         };
