@@ -16,18 +16,27 @@ use crate::work::{Cancel, each, lock};
 /// Where new has relation files, and which of them did not come from old.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contents {
-    /// First files of new's own catalogs and their indexes.
-    pub own: Vec<PathBuf>,
+    /// First files of new's own catalogs.
+    pub heaps: Vec<PathBuf>,
+    /// Those of their indexes.
+    pub indexes: Vec<PathBuf>,
     /// Directories with a folder for each database.
     pub folders: Vec<PathBuf>,
     /// The folder of what all databases share.
     pub shared: PathBuf,
 }
 
+/// What a file of new's own is the first file of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Heap,
+    Index,
+}
+
 /// What may be in one folder.
 #[derive(Default)]
 struct Known {
-    own: BTreeSet<RelFileNumber>,
+    own: BTreeMap<RelFileNumber, Kind>,
     carried: BTreeSet<RelFileNumber>,
 }
 
@@ -48,15 +57,14 @@ pub fn nothing_else(
     (jobs, cancel): (usize, &Cancel),
 ) -> Result<Compared> {
     let mut known: BTreeMap<PathBuf, Known> = BTreeMap::new();
-    for path in &contents.own {
+    let heaps = contents.heaps.iter().map(|path| (path, Kind::Heap));
+    let indexes = contents.indexes.iter().map(|path| (path, Kind::Index));
+    for (path, kind) in heaps.chain(indexes) {
         let name = path.file_name().and_then(|name| name.to_str());
         let file = name.and_then(RelFile::parse);
         if let (Some(dir), Some(file)) = (path.parent(), file) {
-            known
-                .entry(dir.to_owned())
-                .or_default()
-                .own
-                .insert(file.number);
+            let known = known.entry(dir.to_owned()).or_default();
+            known.own.insert(file.number, kind);
         }
     }
     for folder in &map.folders {
@@ -113,7 +121,7 @@ fn look(dir: &Path, known: &Known, layout: PageLayout) -> Result<Compared> {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
         match RelFile::parse(name) {
-            Some(file) if known.own.contains(&file.number) => {
+            Some(file) if known.own.contains_key(&file.number) => {
                 own.insert(file, entry.path());
             }
             Some(file) if known.carried.contains(&file.number) => {}
@@ -129,7 +137,7 @@ fn look(dir: &Path, known: &Known, layout: PageLayout) -> Result<Compared> {
         }
         _ => (unknown.iter()).for_each(|name| found.add(dir, name, "belongs to no relation")),
     }
-    for number in &known.own {
+    for number in known.own.keys() {
         let first = RelFile::first(*number, Fork::Main);
         if !own.contains_key(&first) {
             found.add(dir, &first.file_name(), "missing: the file of a catalog");
@@ -137,7 +145,8 @@ fn look(dir: &Path, known: &Known, layout: PageLayout) -> Result<Compared> {
     }
     found.files += own.len() as u64;
     for file in own.keys() {
-        if file.fork == Fork::Init || !follows(*file, &own, layout)? {
+        let kind = known.own.get(&file.number);
+        if !kind.is_some_and(|kind| kind.may_have(file.fork)) || !follows(*file, &own, layout)? {
             found.add(
                 dir,
                 &file.file_name(),
@@ -146,6 +155,17 @@ fn look(dir: &Path, known: &Known, layout: PageLayout) -> Result<Compared> {
         }
     }
     Ok(found)
+}
+
+impl Kind {
+    /// Nothing of a catalog is unlogged, and only of tables it is known which pages everybody sees.
+    fn may_have(self, fork: Fork) -> bool {
+        match fork {
+            Fork::Main | Fork::Fsm => true,
+            Fork::Vm => self == Self::Heap,
+            Fork::Init => false,
+        }
+    }
 }
 
 /// Whether a segment is the first, or comes after a full one, or is one that `mdtruncate` of
@@ -187,7 +207,7 @@ mod tests {
         segment_blocks: 1,
     };
 
-    /// Catalogs 1 and 2 and what has come as 11 in one database, catalog 3 for all.
+    /// Catalogs 1 and 2, an index 6 and what has come as 11 in one database, catalog 3 for all.
     struct Dirs {
         dir: tempfile::TempDir,
         contents: Contents,
@@ -201,10 +221,11 @@ mod tests {
             for name in ["base/5", "global"] {
                 fs::create_dir_all(root.join(name)).unwrap();
             }
-            let own = ["base/5/1", "base/5/2", "global/3"].map(|name| root.join(name));
+            let heaps = ["base/5/1", "base/5/2", "global/3"].map(|name| root.join(name));
             let dirs = Self {
                 contents: Contents {
-                    own: own.to_vec(),
+                    heaps: heaps.to_vec(),
+                    indexes: vec![root.join("base/5/6")],
                     folders: vec![root.join("base"), root.join("space/PG_17")],
                     shared: root.join("global"),
                 },
@@ -227,6 +248,8 @@ mod tests {
                 "base/5/1_vm",
                 "base/5/1.1",
                 "base/5/2",
+                "base/5/6",
+                "base/5/6_fsm",
                 "base/5/11",
                 "global/3",
             ] {
@@ -276,6 +299,7 @@ mod tests {
             ("base/5/t3_12", 0),
             ("base/5/2.1", 1),
             ("base/5/2_init", 0),
+            ("base/5/6_vm", 0),
             ("global/4_fsm", 0),
             ("base/5/notes.txt", 0),
             ("base/5/tidy_77", 0),
@@ -291,6 +315,7 @@ mod tests {
             [
                 "base/5/2.1: a fork or segment that no catalog has",
                 "base/5/2_init: a fork or segment that no catalog has",
+                "base/5/6_vm: a fork or segment that no catalog has",
                 "base/5/99: belongs to no relation",
                 "base/5/t3_12: belongs to no relation",
                 "global/3: missing: the file of a catalog",

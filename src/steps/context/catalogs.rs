@@ -1,6 +1,7 @@
 //! Both catalogs as they were last read, and what is made of them.
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::Context;
@@ -93,9 +94,10 @@ impl Context<'_> {
     pub fn contents_of_new(&self) -> Result<Contents> {
         let places = self.new_places()?;
         let catalogs = self.new_catalogs()?;
-        let own = catalogs.heaps.iter().chain(&catalogs.indexes);
+        let located = |paths: &[PathBuf]| paths.iter().map(|path| places.locate(path)).collect();
         Ok(Contents {
-            own: own.map(|path| places.locate(path)).collect(),
+            heaps: located(&catalogs.heaps),
+            indexes: located(&catalogs.indexes),
             folders: (places.tablespaces.values())
                 .map(|location| location.join(&places.version_dir))
                 .chain([places.data_dir.join("base")])
