@@ -303,10 +303,7 @@ fn explained(
 /// What old's pages are like, where they are to be given checksums and have none.
 pub fn checksums(arguments: &Clusters, surveyed: &Surveyed) -> Option<PageLayout> {
     let control = &surveyed.old_control;
-    (arguments.enable_checksums && !control.data_checksums()).then_some(PageLayout {
-        block_size: control.block_size,
-        segment_blocks: control.relseg_size,
-    })
+    (arguments.enable_checksums && !control.data_checksums()).then(|| control.page_layout())
 }
 
 /// How many things are done at once.

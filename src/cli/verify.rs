@@ -10,7 +10,6 @@ use crate::error::{Code, Error, Exit, Remedy, Result};
 use crate::event::{EventKind, Sink};
 use crate::journal::Standing;
 use crate::pg::amount::{counted, size};
-use crate::pg::page::PageLayout;
 use crate::plan::{Mode, Plan};
 use crate::steps::{Context, NewState};
 use crate::verify::{self, Compared};
@@ -109,11 +108,7 @@ fn where_old_has_run(cx: &Context<'_>, error: Error) -> Error {
 
 /// Adds what new has beside the files that came from old.
 fn and_nothing_else(cx: &Context<'_>, plan: &Plan, mut compared: Compared) -> Result<Compared> {
-    let control = cx.new_control()?;
-    let layout = PageLayout {
-        block_size: control.block_size,
-        segment_blocks: control.relseg_size,
-    };
+    let layout = cx.new_control()?.page_layout();
     let (contents, map) = (cx.contents_of_new()?, cx.file_map()?);
     let found = verify::nothing_else(&contents, &map, layout, (plan.jobs, cx.cancel))?;
     // A file too many of a relation of old has been found by the comparison.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::page::PageLayout;
 use super::quote::shell_path;
 use super::{FullXid, Lsn, MultiXid, Oid, SystemIdentifier, Timeline, Xid};
 use crate::error::{Code, Error, Remedy, Result};
@@ -204,6 +205,14 @@ impl ControlFile {
     /// Whether it has data checksums.
     pub fn data_checksums(&self) -> bool {
         self.data_checksum_version != 0
+    }
+
+    /// What pages and segments of its relations are like.
+    pub fn page_layout(&self) -> PageLayout {
+        PageLayout {
+            block_size: self.block_size,
+            segment_blocks: self.relseg_size,
+        }
     }
 
     /// The same with checksums, as `pg_checksums --enable` would leave it.
