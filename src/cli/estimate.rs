@@ -19,7 +19,8 @@ use crate::event::{DowntimePart, EventKind, Level, Sink};
 use crate::pg::DataDir;
 use crate::pg::amount::size;
 use crate::plan::{
-    DiskSpeed, Inventory, Load, Mode, Place, Plan, ServerSpeed, downtime, usually_read_again,
+    DiskSpeed, Inventory, Load, Mode, Place, Plan, ServerSpeed, TablespacePlace, downtime,
+    usually_read_again,
 };
 use crate::survey::{self, Surveyed};
 
@@ -81,7 +82,7 @@ pub fn of_check(
         surveyed.state_dir.as_deref().and_then(Path::parent),
         surveyed.old.path.parent(),
     ];
-    let sites = sites(&surveyed.inventory, &base, None);
+    let sites = sites(&surveyed.inventory, &surveyed.tablespaces, &base, None);
     machine.measure(&sites, &near, jobs);
     machine.tell_assumed(run);
     for mode in modes_to_tell(surveyed, asked) {
@@ -127,7 +128,12 @@ pub fn of_prepared(engine: &mut Engine<'_>, plan: &Plan, run: &Run, basis: Basis
                 plan.new.data_dir.parent(),
                 plan.old.data_dir.parent(),
             ];
-            let sites = sites(&files, &base, Some(&plan.new.data_dir));
+            let sites = sites(
+                &files,
+                &plan.old.tablespaces,
+                &base,
+                Some(&plan.new.data_dir),
+            );
             machine.measure(&sites, &near, plan.jobs);
             machine.tell_assumed(run);
             machine
@@ -167,32 +173,32 @@ fn relations(snapshot: &Snapshot) -> u64 {
 
 /// The default tablespace goes from `base` to `new`, and what was made in place goes along; the
 /// others stay where they are.
-fn sites<'a>(inventory: &'a [Inventory], base: &'a Path, new: Option<&'a Path>) -> Vec<Site<'a>> {
-    let sites = inventory.iter().enumerate();
-    sites
-        .map(|(at, place)| match at {
-            0 => Site {
-                new: new.unwrap_or(&place.new_place),
-                old: base,
-                within: None,
-            },
-            _ if base
-                .parent()
-                .is_some_and(|data| place.old_place.starts_with(data)) =>
-            {
-                Site {
-                    new: new.unwrap_or(&place.new_place),
-                    old: &place.old_place,
-                    within: None,
-                }
-            }
-            _ => Site {
-                new: &place.new_place,
-                old: &place.old_place,
-                within: Some(&place.new_place),
-            },
-        })
-        .collect()
+fn sites<'a>(
+    inventory: &'a [Inventory],
+    tablespaces: &[TablespacePlace],
+    base: &'a Path,
+    new: Option<&'a Path>,
+) -> Vec<Site<'a>> {
+    let new_place = |place: &'a Inventory| new.unwrap_or(&place.new_place);
+    let default = inventory.first().map(|place| Site {
+        new: new_place(place),
+        old: base,
+        within: None,
+    });
+    let others = inventory.iter().skip(1).zip(tablespaces);
+    let others = others.map(|(place, tablespace)| match tablespace.in_place {
+        true => Site {
+            new: new_place(place),
+            old: &place.old_place,
+            within: None,
+        },
+        false => Site {
+            new: &place.new_place,
+            old: &place.old_place,
+            within: Some(&place.new_place),
+        },
+    });
+    default.into_iter().chain(others).collect()
 }
 
 /// Those that are possible everywhere, and the one that was asked for.
@@ -346,5 +352,40 @@ fn of_disk(speed: &disk::Speed) -> DiskSpeed {
         clone: speed.clone.unwrap_or(usual.clone),
         bytes: speed.bytes,
         sync: speed.sync,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::Oid;
+
+    /// One that somebody has put into old's data directory stays there; one that was made in place
+    /// goes along, wherever that is.
+    #[test]
+    fn what_was_made_in_place_goes_along() {
+        let place = |old: &str, new: &str| Inventory {
+            old_place: old.into(),
+            new_place: new.into(),
+            bytes: 1,
+            files: 1,
+        };
+        let files = [
+            place("/old/base", "/new/base"),
+            place("/old/inside", "/old/inside"),
+            place("/real/pg_tblspc/7", "/new/pg_tblspc/7"),
+        ];
+        let tablespaces = [(5, "/old/inside", false), (7, "/real/pg_tblspc/7", true)];
+        let tablespaces = tablespaces.map(|(oid, location, in_place)| TablespacePlace {
+            oid: Oid(oid),
+            location: location.into(),
+            in_place,
+        });
+        let new = Path::new("/new");
+        let sites = sites(&files, &tablespaces, Path::new("/old/base"), Some(new));
+        let seen = |site: &Site<'_>| (site.new.to_owned(), site.within.is_some());
+        let wanted = [("/new", false), ("/old/inside", true), ("/new", false)];
+        let wanted = wanted.map(|(new, within)| (PathBuf::from(new), within));
+        assert_eq!(sites.iter().map(seen).collect::<Vec<_>>(), wanted);
     }
 }
