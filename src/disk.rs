@@ -21,6 +21,7 @@ mod dir;
 mod durability;
 mod entries;
 mod file_system;
+mod holes;
 mod lock;
 mod remove;
 mod rename;

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -10,6 +11,7 @@ use nix::errno::Errno;
 use super::act::{Act, ask, failure, read_failure, trace};
 use super::copy::open_regular;
 use super::dir::{AreaDir, OldDir, plain};
+use super::holes::{each_part, is_sparse};
 use super::sync::begin_writing;
 use super::write::create;
 use crate::error::{Code, Error, Remedy, Result};
@@ -94,7 +96,7 @@ const RANGE: Way = Way {
     begin: "disk.copy_range.begin",
     created: "disk.copy_range.created",
     done: "disk.copy_range.done",
-    fill: copy_range,
+    fill: copy_ranges,
 };
 
 /// A file system that cannot do it says so in several ways, or ends early, and none of that tells
@@ -122,16 +124,23 @@ pub(super) fn clone(from: &File, to: &File) -> io::Result<()> {
     rustix::fs::ioctl_ficlone(to, from).map_err(io::Error::from)
 }
 
-/// Has the kernel copy so many bytes, from where both files stand.
-pub(super) fn copy_range(from: &File, to: &File, len: u64) -> io::Result<()> {
-    let mut left = len;
-    while left > 0 {
-        let wanted = usize::try_from(left.min(CHUNK)).unwrap_or(usize::MAX);
-        match rustix::fs::copy_file_range(from, None, to, None, wanted) {
+fn copy_ranges(from: &File, to: &File, len: u64) -> io::Result<()> {
+    if !is_sparse(from, len)? {
+        return copy_range(from, to, 0..len);
+    }
+    each_part(from, len, |part| copy_range(from, to, part))?;
+    to.set_len(len)
+}
+
+/// Has the kernel copy a part of one file to the same place in another.
+pub(super) fn copy_range(from: &File, to: &File, part: Range<u64>) -> io::Result<()> {
+    let (mut read, mut written) = (part.start, part.start);
+    while read < part.end {
+        let wanted = usize::try_from((part.end - read).min(CHUNK)).unwrap_or(usize::MAX);
+        match rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut written), wanted) {
             // Some file systems say so of what they cannot do.
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(copied) => left = left.saturating_sub(copied as u64),
-            Err(rustix::io::Errno::INTR) => {}
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }

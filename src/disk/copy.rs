@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -12,6 +12,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::act::{Act, READ, ask, failure, read_failure, trace};
 use super::area::Area;
+use super::holes::{each_part, is_sparse};
 use super::write::create;
 use crate::error::{Code, Error, Result};
 use crate::fault;
@@ -27,13 +28,32 @@ pub(super) fn copy_open(
 ) -> Result<(File, u64)> {
     let mut to = create(dir, name, path, mode)?;
     fault::point("disk.copy.created");
-    // On Linux this is copy_file_range(2) where the file systems can do it.
     let bytes = ask(Act::Copy)
         .map_err(io::Error::from)
-        .and_then(|()| io::copy(from, &mut to))
+        .and_then(|()| copy_all(from, &mut to))
         .map_err(|e| failure("copy to", path, e).fact("file", from_path.display()))?;
     trace("copy", || [from_path.to_owned(), path.to_owned()]);
     Ok((to, bytes))
+}
+
+/// On Linux each part is copied by `copy_file_range(2)` where the file systems can do it.
+fn copy_all(from: &mut File, to: &mut File) -> io::Result<u64> {
+    let len = from.metadata()?.len();
+    if !is_sparse(from, len)? {
+        return io::copy(from, to);
+    }
+    each_part(from, len, |part| {
+        let (mut from, mut to) = (&*from, &*to);
+        from.seek(SeekFrom::Start(part.start))?;
+        to.seek(SeekFrom::Start(part.start))?;
+        let wanted = part.end - part.start;
+        match io::copy(&mut from.take(wanted), &mut to)? == wanted {
+            true => Ok(()),
+            false => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    })?;
+    to.set_len(len)?;
+    Ok(len)
 }
 
 /// Opens a regular file for reading and tells its mode; a symbolic link is refused.

@@ -11,11 +11,12 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, futimens};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Whence, ftruncate, lseek};
+use nix::unistd::ftruncate;
 
 use super::act::{Act, ask, failure, read_failure, sync_file, trace};
 use super::copy::open_regular;
 use super::dir::{AreaDir, OldDir, plain};
+use super::holes;
 use super::stamp::{Stamp, now};
 use super::sync::begin_writing;
 use super::write::create;
@@ -121,14 +122,7 @@ impl OldFile {
 
     /// Whether the file system keeps nothing for this part of it; where it cannot tell, no.
     pub fn is_hole(&self, from: u64, len: u64) -> bool {
-        let Ok(at) = i64::try_from(from) else {
-            return false;
-        };
-        match lseek(&self.file, at, Whence::SeekData) {
-            Ok(data) => u64::try_from(data).is_ok_and(|data| data >= from + len),
-            Err(Errno::ENXIO) => true,
-            Err(_) => false,
-        }
+        holes::is_hole(&self.file, &(from..from.saturating_add(len)))
     }
 }
 

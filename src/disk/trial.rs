@@ -112,7 +112,7 @@ pub fn possible(old: &Path, sample: Option<&Path>, place: &Path) -> Result<Possi
         swap: link.clone().and(numbers),
         link,
         clone: clone(&from, &by_clone).map_err(|error| not_cloned(&error)),
-        copy_range: copy_range(&from, &by_range, len.min(SOME)).map_err(|error| said(&error)),
+        copy_range: copy_range(&from, &by_range, 0..len.min(SOME)).map_err(|error| said(&error)),
     };
     scratch.dir.close().map_err(failed)?;
     Ok(found)
