@@ -5,16 +5,17 @@ use std::fs;
 use std::path::Path;
 
 use pg_migrator::disk::Area;
-use pg_migrator::journal::{Journal, Standing};
+use pg_migrator::journal::{Journal, Standing, State};
 use pg_migrator::steps::registry;
 
 use crate::act::{Act, Ran};
 use crate::ends::Ends;
 use crate::lint;
 use crate::place::Place;
-use crate::sameness;
+use crate::sameness::{self, Found};
 use crate::scenario::Scenario;
 use crate::support::say;
+use crate::twice::Twice;
 
 /// Steps that only a server makes necessary.
 const NOT_NEEDED: [&str; 4] = [
@@ -30,24 +31,26 @@ pub struct Point {
     pub number: u64,
     pub name: String,
     pub at_work: String,
-    /// The first point of the run that finds the same on the disk.
-    pub same_as: u64,
+    /// What is there on the disk.
+    pub found: Found,
 }
 
 /// Points that were at work on one thing.
 #[derive(Default, Clone, Copy)]
-struct Cell {
-    points: usize,
-    killed: usize,
-    same: usize,
+pub struct Cell {
+    pub points: usize,
+    pub killed: usize,
+    pub same: usize,
 }
 
 pub struct Matrix<'a> {
-    place: &'a Place,
+    pub place: &'a Place,
     ends: Ends,
     mistake: String,
-    cells: BTreeMap<String, Cell>,
+    pub cells: BTreeMap<String, Cell>,
     losses: usize,
+    /// Where ways out are killed as well.
+    pub twice: Option<Twice>,
 }
 
 impl<'a> Matrix<'a> {
@@ -63,6 +66,7 @@ impl<'a> Matrix<'a> {
             mistake: String::new(),
             cells: BTreeMap::new(),
             losses: 0,
+            twice: given("PGM_MATRIX_DOUBLE").map(Twice::new),
         }
     }
 
@@ -92,6 +96,7 @@ impl<'a> Matrix<'a> {
         let mut points = self.points(scenario);
         points.retain(wanted);
         let every = given("PGM_MATRIX_EVERY");
+        let mut tried = Vec::new();
         for (at, point) in points.iter().enumerate() {
             let killed = every.map_or(point.is_first(), |every| at % every == 0);
             let cell = self.cells.entry(point.at_work.clone()).or_default();
@@ -100,22 +105,27 @@ impl<'a> Matrix<'a> {
             cell.same += usize::from(every.is_none() && !killed);
             if killed {
                 self.leave_in_all_ways(scenario, point);
+                tried.push(point);
+            }
+        }
+        for point in tried {
+            if self.twice.as_mut().is_some_and(Twice::is_wanted) {
+                self.kill_again(scenario, point);
             }
         }
     }
 
     fn leave_in_all_ways(&mut self, scenario: &Scenario, point: &Point) {
         for way in scenario.ways() {
-            if let Err(lost) = self.try_once(scenario, point, way, None) {
+            let left = self.try_once(scenario, point, way, None);
+            let left = left.and_then(|()| self.remember_end(scenario, point, way));
+            if let Err(lost) = left {
                 self.lose(scenario, point, way, &lost);
-            }
-            if given("PGM_MATRIX_DOUBLE").is_some() {
-                self.kill_again(scenario, point, way);
             }
         }
     }
 
-    fn lose(&mut self, scenario: &Scenario, point: &Point, way: &str, lost: &str) {
+    pub fn lose(&mut self, scenario: &Scenario, point: &Point, way: &str, lost: &str) {
         let (name, mode) = (scenario.name(), &self.place.mode);
         say(&format!(
             "LOST {name} by {mode}, killed at {point:?}, {way}: {lost}"
@@ -139,26 +149,6 @@ impl<'a> Matrix<'a> {
         None
     }
 
-    /// Kills the way out as well, at each of its points.
-    fn kill_again(&mut self, scenario: &Scenario, point: &Point, way: &str) {
-        self.kill(scenario, point).unwrap();
-        let (_, again) = self.count(Act::new(way));
-        let cell = format!("{way} killed once more");
-        for second in &again {
-            let cell = self.cells.entry(cell.clone()).or_default();
-            cell.points += 1;
-            cell.killed += usize::from(second.is_first());
-            cell.same += usize::from(!second.is_first());
-            if !second.is_first() {
-                continue;
-            }
-            if let Err(lost) = self.try_once(scenario, point, way, Some(second.number)) {
-                let lost = format!("and again at {second:?}: {lost}");
-                self.lose(scenario, point, way, &lost);
-            }
-        }
-    }
-
     fn points(&self, scenario: &Scenario) -> Vec<Point> {
         scenario.begin(self.place);
         let trace = self.place.path("trace");
@@ -175,10 +165,13 @@ impl<'a> Matrix<'a> {
     }
 
     /// Runs a command to its end, for the points it reaches.
-    fn count(&self, act: Act) -> (Ran, Vec<Point>) {
+    pub fn count(&self, act: Act) -> (Ran, Vec<Point>) {
         let (log, same) = (self.place.path("points"), self.place.path("same"));
         let _ = fs::remove_file(&log);
-        let act = act.with("PGM_FAULT_LOG", log.display());
+        let mut act = act.with("PGM_FAULT_LOG", log.display());
+        if self.twice.is_some() {
+            act = act.with(sameness::LIKENESS, "");
+        }
         let ran = act.with(sameness::LOG, same.display()).perform(self.place);
         (ran, read_points(&log, &same))
     }
@@ -190,7 +183,7 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    fn kill(&self, scenario: &Scenario, point: &Point) -> Result<(), String> {
+    pub fn kill(&self, scenario: &Scenario, point: &Point) -> Result<(), String> {
         scenario.begin(self.place);
         let command = self.plant(scenario.command());
         let ran = command.with("PGM_FAULT", point.number).perform(self.place);
@@ -200,7 +193,7 @@ impl<'a> Matrix<'a> {
         self.demand_one_cluster(scenario)
     }
 
-    fn try_once(
+    pub fn try_once(
         &self,
         scenario: &Scenario,
         point: &Point,
@@ -209,7 +202,10 @@ impl<'a> Matrix<'a> {
     ) -> Result<(), String> {
         self.kill(scenario, point)?;
         if let Some(number) = again {
-            Act::new(way).with("PGM_FAULT", number).perform(self.place);
+            let ran = Act::new(way).with("PGM_FAULT", number).perform(self.place);
+            if !ran.killed {
+                return Err(format!("the way out was not killed: {ran:?}"));
+            }
             self.demand_one_cluster(scenario)?;
         }
         self.leave(way)
@@ -217,9 +213,10 @@ impl<'a> Matrix<'a> {
 
     /// Two clusters that share files are never both startable.
     fn demand_one_cluster(&self, scenario: &Scenario) -> Result<(), String> {
-        // Before its files are placed a new cluster shares none, and is started privately.
-        let sharing =
-            scenario.shares_files() && ["link", "swap"].contains(&self.place.mode.as_str());
+        // Before its files are placed a new cluster shares none, and is started privately; a
+        // prepare that is resumed may have begun with another one.
+        let shares = scenario.shares_files() && (!scenario.is_a_prepare() || is_placed(self.place));
+        let sharing = shares && ["link", "swap"].contains(&self.place.mode.as_str());
         let there = |data: &str| self.place.path(data).join("global/pg_control").exists();
         match sharing && there("data") && there("new") {
             true => Err("both clusters could be started".to_owned()),
@@ -286,6 +283,9 @@ impl<'a> Matrix<'a> {
             "TRIED {tried} of {points} points by {mode} in all, {losses} times something was lost: \
              {killed} were killed at, {same} find the disk as one of these does"
         ));
+        if let Some(twice) = &self.twice {
+            twice.tell(mode);
+        }
         assert_eq!(losses, 0);
     }
 
@@ -307,13 +307,26 @@ impl<'a> Matrix<'a> {
 }
 
 fn standing(place: &Place) -> Standing {
+    said(place).standing()
+}
+
+/// Whether new may have files of old by now.
+fn is_placed(place: &Place) -> bool {
+    said(place)
+        .steps
+        .iter()
+        .any(|step| step.step == "place-files")
+}
+
+/// What the journal says.
+fn said(place: &Place) -> State {
     let state = Area::new(&place.path("new.migration")).unwrap();
-    Journal::read(&state).unwrap().unwrap().standing()
+    Journal::read(&state).unwrap().unwrap()
 }
 
 impl Point {
-    fn is_first(&self) -> bool {
-        self.same_as == self.number
+    pub fn is_first(&self) -> bool {
+        self.found.same_as == self.number
     }
 }
 
@@ -329,7 +342,7 @@ fn read_points(log: &Path, same: &Path) -> Vec<Point> {
             number,
             name,
             at_work: at_work.unwrap_or("-".to_owned()),
-            same_as: same[&number],
+            found: same[&number],
         }
     });
     points.collect()

@@ -9,7 +9,8 @@
 //!
 //! Every point is killed at, and left in both ways, each repeated; of points that find the same on
 //! the disk (`sameness.rs`) the first one. `PGM_MATRIX_EVERY=K` kills at every Kth point of all,
-//! whatever it finds; `PGM_MATRIX_DOUBLE=1` kills every way out once more at each of its points;
+//! whatever it finds; `PGM_MATRIX_DOUBLE=K` kills the ways out of every Kth of these once more
+//! (`twice.rs`);
 //! `PGM_MATRIX_MODE=MODE` tries one mode only. It is done in memory, where that is possible: what is
 //! tried here is the order of acts, which no disk makes better.
 
@@ -20,6 +21,7 @@ mod act;
 mod cell;
 mod disk;
 mod ends;
+mod likeness;
 mod lint;
 mod place;
 mod planted;
@@ -27,6 +29,7 @@ mod sameness;
 mod scenario;
 #[path = "../support/mod.rs"]
 mod support;
+mod twice;
 
 use cell::Matrix;
 use ends::Ends;

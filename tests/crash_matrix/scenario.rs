@@ -57,6 +57,10 @@ impl Scenario {
         self.command != "prepare" || self.begun_at.as_deref() == Some("place-files")
     }
 
+    pub fn is_a_prepare(&self) -> bool {
+        self.command == "prepare"
+    }
+
     pub fn all() -> Vec<Self> {
         vec![
             Self::begun_at("place-files"),
