@@ -3,6 +3,7 @@ mod stirred;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use super::digest::RANGE;
 use super::ledger::Entry;
@@ -99,8 +100,12 @@ impl Dirs {
     }
 
     fn beside(&self) -> Passed {
+        self.beside_at(None)
+    }
+
+    fn beside_at(&self, max_rate: Option<u64>) -> Passed {
         let mut ledger = Ledger::open(&self.state).unwrap();
-        beside(&self.map, &self.work(), None, &mut ledger)
+        beside(&self.map, &self.work(), max_rate, &mut ledger)
             .unwrap()
             .0
     }
@@ -409,6 +414,16 @@ fn holes_stay_holes_and_zeroes_zeroes() {
     dirs.at_rest();
     sparse.set_len(10 << 20).unwrap();
     dirs.at_rest();
+}
+
+#[test]
+fn a_rate_that_was_asked_for_is_kept() {
+    let dirs = Dirs::new();
+    dirs.write("1", &vec![5; 8 << 20]);
+    let begun = Instant::now();
+    dirs.beside_at(Some(16 << 20));
+    assert!(begun.elapsed() > Duration::from_millis(350));
+    dirs.demand_same();
 }
 
 #[test]
