@@ -22,6 +22,7 @@ mod postmaster;
 pub mod privileges;
 mod program;
 pub mod psql;
+mod quiet;
 mod running;
 pub mod sessions;
 mod settings;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::client::Client;
 use super::installation::Side;
+use super::quiet;
 use crate::error::Result;
 use crate::pg::{MajorVersion, quote};
 
@@ -107,6 +108,12 @@ impl Endpoint {
         }
         if self.major >= MajorVersion(17) {
             options.push_str(" -c event_triggers=off -c transaction_timeout=0");
+        }
+        // What the operator's server writes into its log is for the operator to say.
+        if self.private {
+            for (name, value) in quiet::log_settings(self.major) {
+                options.push_str(&format!(" -c {name}={value}"));
+            }
         }
         options
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::installation::Installation;
+use super::quiet;
 use crate::pg::MajorVersion;
 use crate::pg::datadir::DataDir;
 
@@ -170,6 +171,9 @@ impl PostmasterSpec {
         set("max_worker_processes", "0".into());
         // Nor is there one for a plan, and to look for such plans takes time.
         set("max_parallel_workers_per_gather", "0".into());
+        for (name, value) in quiet::log_settings(self.installation.version.major) {
+            set(name, value.into());
+        }
         words
     }
 }
@@ -258,7 +262,15 @@ mod tests {
         assert!(has(17, Side::Old, "max_slot_wal_keep_size=-1"));
         assert!(!has(17, Side::New, "idle_replication_slot_timeout"));
         assert!(has(18, Side::New, "idle_replication_slot_timeout"));
+        for side in [Side::Old, Side::New] {
+            assert!(has(10, side, "log_min_error_statement=panic"));
+            assert!(!has(11, side, "log_transaction_sample_rate"));
+            assert!(has(12, side, "log_transaction_sample_rate=0"));
+            assert!(!has(12, side, "log_min_duration_sample"));
+            assert!(has(13, side, "log_min_duration_sample=-1"));
+        }
     }
+
     #[test]
     fn pages_can_be_mended_after_a_crash_where_it_is_meant_to_be_survived() {
         for (fsync, value) in [(true, "on"), (false, "off")] {
