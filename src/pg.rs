@@ -13,6 +13,7 @@ pub mod id;
 pub mod page;
 pub mod postmaster;
 pub mod quote;
+mod regular;
 pub mod relfile;
 pub mod slru;
 pub mod version;

@@ -185,3 +185,117 @@ fn data_of_root_is_refused() {
     }
     assert!(!trip.new.exists() && !trip.state().exists());
 }
+
+/// A directory of the owner of clusters, who may put into it what he likes.
+fn belonging_to_the_owner() -> tempfile::TempDir {
+    let place = tempfile::Builder::new().prefix("pgm-").tempdir().unwrap();
+    give_to_the_owner(place.path());
+    place
+}
+
+fn give_to_the_owner(path: &Path) {
+    let user = nix::unistd::User::from_name(SERVER_USER).unwrap().unwrap();
+    let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
+    std::os::unix::fs::lchown(path, Some(uid), Some(gid)).unwrap();
+}
+
+/// What the owner of a cluster makes root look at, root does not look at.
+#[test]
+fn root_reads_nothing_before_it_is_the_owner() {
+    if !nix::unistd::geteuid().is_root() {
+        // Nobody else has anything to give up.
+        return;
+    }
+    let closed = tempfile::Builder::new()
+        .prefix("pgm-")
+        .permissions(fs::Permissions::from_mode(0o700))
+        .tempdir()
+        .unwrap();
+    let (conf, kept) = (closed.path().join("conf"), closed.path().join("kept"));
+    fs::write(&kept, "7.4\n").unwrap();
+    fs::write(&conf, "data_directory = '/nowhere/secret'\n").unwrap();
+    let place = belonging_to_the_owner();
+    let path = place.path().to_str().unwrap();
+    let bindirs = (bindir("old-14"), bindir("new-17"));
+    let (old, new) = (bindirs.0.to_str().unwrap(), bindirs.1.to_str().unwrap());
+    let commands: [&[&str]; 3] = [
+        &["check", "-d", path, "-b", old, "-B", new],
+        &[
+            "prepare",
+            "-d",
+            path,
+            "-b",
+            old,
+            "-B",
+            new,
+            "-D",
+            "/nowhere/new",
+        ],
+        &["verify", "--checksums", "-d", path],
+    ];
+    for name in ["PG_VERSION", "postgresql.conf"] {
+        let file = place.path().join(name);
+        for words in commands {
+            let told = [&kept, &conf, &closed.path().join("absent")].map(|target| {
+                std::os::unix::fs::symlink(target, &file).unwrap();
+                give_to_the_owner(&file);
+                let ran = finish(bare(words));
+                fs::remove_file(&file).unwrap();
+                ran.demand(4);
+                let output = ran.stdout + &ran.stderr;
+                assert!(output.contains("could not read"), "{output}");
+                assert!(
+                    !output.contains("7.4") && !output.contains("secret"),
+                    "{output}"
+                );
+                output
+            });
+            assert!(told.iter().all(|one| *one == told[0]), "{told:?}");
+            nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+            give_to_the_owner(&file);
+            let ran = finish(bare(words));
+            fs::remove_file(&file).unwrap();
+            ran.demand(4);
+            let output = ran.stdout + &ran.stderr;
+            assert!(output.contains("could not read"), "{output}");
+        }
+    }
+}
+
+/// A configuration directory of root's says by its `postgresql.conf` who is to read it.
+#[test]
+fn a_configuration_directory_is_read_as_its_owner() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let etc = tempfile::Builder::new()
+        .prefix("pgm-")
+        .permissions(fs::Permissions::from_mode(0o755))
+        .tempdir()
+        .unwrap();
+    let data = belonging_to_the_owner();
+    fs::write(data.path().join("PG_VERSION"), "14\n").unwrap();
+    fs::set_permissions(
+        data.path().join("PG_VERSION"),
+        fs::Permissions::from_mode(0o644),
+    )
+    .unwrap();
+    let conf = etc.path().join("postgresql.conf");
+    let setting = format!("data_directory = '{}'\n", data.path().display());
+    fs::write(&conf, setting).unwrap();
+    let run = || {
+        finish(bare(&[
+            "verify",
+            "--checksums",
+            "-d",
+            etc.path().to_str().unwrap(),
+        ]))
+    };
+    run().refused(4, "PGM-1208", &["give the data directory itself"]);
+    fs::set_permissions(&conf, fs::Permissions::from_mode(0o600)).unwrap();
+    give_to_the_owner(&conf);
+    // It came as far as the data, which is none.
+    let ran = run();
+    ran.demand(4);
+    assert!(ran.stderr.contains("global/pg_control"), "{ran:?}");
+}

@@ -19,14 +19,18 @@ use crate::journal::{Journal, Standing};
 use crate::pg::DataDir;
 use crate::pg::amount::size;
 use crate::plan::{Mode, Old, Plan};
-use crate::server::DEFAULT_PORT;
+use crate::server::{DEFAULT_PORT, privileges};
 use crate::steps::{Again, Context, OldAtHand, is_the_cluster_prepared, new_state};
 use crate::work::Cancel;
 
 /// Whether new waits for the cutover there.
 pub fn is_prepared(global: &Global, arguments: &Clusters) -> bool {
-    let looked =
-        migration::state_path(global, &named(arguments)).and_then(|path| StateDir::look(&path));
+    let looked = migration::state_path(global, &named(arguments)).and_then(|path| {
+        if path.is_dir() {
+            privileges::become_owner(&path)?;
+        }
+        StateDir::look(&path)
+    });
     looked.is_ok_and(|(state, _)| state.standing() == Standing::Prepared)
 }
 

@@ -85,6 +85,7 @@ struct Resting {
 impl Resting {
     /// As `pg_checksums` demands it: a server that was stopped, of a primary or of a standby.
     fn find(side: Side, given: &Path) -> Result<Self> {
+        privileges::leave_root(given)?;
         let dir = DataDir::resolve(given)?;
         privileges::become_owner(&dir.path)?;
         let lock = Lock::on_directory(&dir.path)?;

@@ -72,6 +72,7 @@ pub fn survey_to_ask(run: &Run, global: &Global, arguments: &Clusters) -> Result
 }
 
 fn own_and_look(run: &Run, request: &Request) -> Result<(Sight, Lock, Option<ReadAhead>)> {
+    privileges::leave_root(&request.old_datadir)?;
     let old = DataDir::resolve(&request.old_datadir).map_err(|error| {
         // That it is closed says less than whose it is.
         if error.code() != Code::NotReadable {

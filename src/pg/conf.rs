@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::regular;
 use crate::error::{Code, Error, Remedy, Result};
 
 /// As in the server: an include that includes itself has to end somewhere.
@@ -95,7 +96,7 @@ fn read_into(path: &Path, depth: usize, settings: &mut Vec<Setting>) -> Result<(
             ),
         ));
     }
-    let bytes = std::fs::read(path).map_err(|e| unreadable(path, &e))?;
+    let bytes = regular::read(path).map_err(|e| unreadable(path, &e))?;
     let parsed = parse(&String::from_utf8_lossy(&bytes)).map_err(|e| {
         Error::new(
             Code::NotReadable,

@@ -1,6 +1,7 @@
 //! A data directory: where it is, of which version, and whether it is laid out as it must be.
 
 mod layout;
+mod whose;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use super::conf;
 use super::postmaster::{PostmasterOpts, PostmasterPid};
 use super::quote::shell_path;
+use super::regular;
 use super::{MajorVersion, Oid};
 use crate::error::{Code, Error, Remedy, Result};
 
@@ -58,6 +60,19 @@ impl DataDir {
             )
         })?;
         Self::of_version(path, config_dir, &text)
+    }
+
+    /// What lies at this path and belongs to the user whose cluster it is: the directory, or the
+    /// `postgresql.conf` in a configuration directory of root's.
+    ///
+    /// Nothing is read, so that root may ask before becoming that user.
+    ///
+    /// # Errors
+    ///
+    /// `NotADataDirectory`, or `OwnedByRoot` where configuration that is root's alone tells of
+    /// nobody else.
+    pub fn whose(given: &Path) -> Result<PathBuf> {
+        whose::place(given)
     }
 
     fn of_version(path: PathBuf, config_dir: PathBuf, text: &str) -> Result<DataDir> {
@@ -296,7 +311,7 @@ fn configured_data_directory(config_dir: &Path) -> Result<PathBuf> {
 }
 
 fn read_if_present(path: &Path) -> Result<Option<String>> {
-    match std::fs::read(path) {
+    match regular::read(path) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(e) => Err(unreadable("read", path, &e)),

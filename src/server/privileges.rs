@@ -1,6 +1,7 @@
 //! Becoming the owner of the old data directory, once and for good.
 
 use std::ffi::CString;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -8,7 +9,7 @@ use std::sync::OnceLock;
 use nix::unistd::{Gid, Uid, User};
 
 use crate::error::{Code, Error, Remedy, Result};
-use crate::pg::quote;
+use crate::pg::{DataDir, quote};
 
 /// Who the process has become; children are told so, since its own environment is still root's.
 #[derive(Debug)]
@@ -24,14 +25,30 @@ pub(super) fn owner() -> Option<&'static Owner> {
     BECOME.get()
 }
 
+/// Gives root up for the owner of the cluster behind this path, before anything of it is read;
+/// of anybody else nothing is demanded yet.
+///
+/// The path may be that of a configuration directory.
+pub fn leave_root(given: &Path) -> Result<()> {
+    if !Uid::effective().is_root() {
+        return Ok(());
+    }
+    let place = DataDir::whose(given)?;
+    become_owner_of(&place, std::fs::symlink_metadata(&place))
+}
+
 /// Makes the process the owner of the old data directory, for ever, if it is root; else demands
 /// that it already is.
 ///
 /// Must be called before any other thread is started, and before anything is written. A
 /// directory of root's is refused, because PostgreSQL does not run as root.
 pub fn become_owner(datadir: &Path) -> Result<()> {
-    let metadata = std::fs::metadata(datadir)
-        .map_err(|error| Error::io(Code::NotADataDirectory, "read", datadir, &error))?;
+    become_owner_of(datadir, std::fs::metadata(datadir))
+}
+
+fn become_owner_of(datadir: &Path, found: std::io::Result<Metadata>) -> Result<()> {
+    let metadata =
+        found.map_err(|error| Error::io(Code::NotADataDirectory, "read", datadir, &error))?;
     let (uid, gid) = (Uid::from_raw(metadata.uid()), Gid::from_raw(metadata.gid()));
     let current = Uid::effective();
     if uid.is_root() {
@@ -117,10 +134,16 @@ fn wrong_owner(datadir: &Path, owner: Uid, current: Uid) -> Error {
     .fact("data directory", datadir.display())
     .fact("owner", &owner)
     .fact("you are", name_of(current))
-    .remedy(Remedy::manual(format!(
-        "run the same command as that user (sudo -u {}), or as root",
-        quote::shell(&owner)
-    )))
+    .remedy(Remedy::manual(match self::owner() {
+        None => format!(
+            "run the same command as that user (sudo -u {}), or as root",
+            quote::shell(&owner)
+        ),
+        // Root became the owner of the configuration, who is somebody else.
+        Some(_) => {
+            "give the data directory itself instead of its configuration directory".to_owned()
+        }
+    }))
 }
 
 #[cfg(test)]
