@@ -28,8 +28,12 @@ impl Area {
         to: impl AsRef<Path>,
     ) -> Result<()> {
         let way = Way::begin(self.place(from.as_ref())?, to_area.place(to.as_ref())?)?;
-        if !way.rename()? {
-            copy_across(&way.from, &way.to, &way.stat)?;
+        if !way.rename()?
+            && let Err(error) = copy_across(&way.from, &way.to, &way.stat)
+        {
+            // A wish: who tries again removes it as well.
+            let _ = remove_unfinished(&way.to);
+            return Err(error);
         }
         way.sync()
     }
@@ -139,12 +143,16 @@ fn copy_across(from: &Place, to: &Place, stat: &FileStat) -> Result<()> {
         }
     }
     fault::point("disk.rename.copy_synced");
-    renameat(&to.dir, name.as_os_str(), &to.dir, to.name.as_os_str()).map_err(failed)?;
+    ask(Act::Rename)
+        .and_then(|()| renameat(&to.dir, name.as_os_str(), &to.dir, to.name.as_os_str()))
+        .map_err(failed)?;
     trace("rename", || [path.clone(), to.path.clone()]);
     fault::point("disk.rename.copy_named");
     sync_dir(&to.dir, &to.dir_path)?;
     fault::point("disk.rename.copy_done");
-    unlinkat(&from.dir, from.name.as_os_str(), UnlinkatFlags::NoRemoveDir).map_err(failed)?;
+    ask(Act::Unlink)
+        .and_then(|()| unlinkat(&from.dir, from.name.as_os_str(), UnlinkatFlags::NoRemoveDir))
+        .map_err(failed)?;
     trace("unlink", || [from.path.clone()]);
     Ok(())
 }

@@ -146,6 +146,19 @@ impl Matrix<'_> {
         asked.into_iter().map(|asked| asked.name).collect()
     }
 
+    /// Every act of this step, with one error after the other.
+    pub fn refuse_each_of(&self, scenario: &Scenario, step: &str) {
+        let asked = acts(self.place(), scenario);
+        let of_step = |asked: &&Asked| asked.at_work == step;
+        let acts: Vec<_> = asked.iter().filter(of_step).collect();
+        assert!(!acts.is_empty(), "{step}");
+        for (at, asked) in acts.iter().enumerate() {
+            self.refuse(scenario, asked.number, ERRORS[at % ERRORS.len()]);
+        }
+        let (tried, mode) = (acts.len(), &self.place().mode);
+        say(&format!("TRIED {tried} refusals by {mode}: {step}"));
+    }
+
     fn refuse(&self, scenario: &Scenario, number: usize, errno: i32) {
         let place = self.place();
         scenario.begin(place);

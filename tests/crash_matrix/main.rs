@@ -123,6 +123,8 @@ fn killed_on_the_way_to_another_file_system() {
         for scenario in [Scenario::cutover(), Scenario::upgraded()] {
             matrix.run_in(&scenario, &moving);
         }
+        matrix.refuse_each_of(&Scenario::cutover(), "apply release-new-cluster");
+        matrix.refuse_each_of(&Scenario::upgraded(), "undo release-new-cluster");
         matrix.tell();
     });
 }
