@@ -7,18 +7,14 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::TcpListener;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use pg_migrator::journal::Standing;
+use support::as_server_user;
 use support::case::Case;
+use support::page::{PAGE, commands, demand_stopped, follow, parts, section};
 use support::trip::finish;
-use support::{as_server_user, processes_in};
 
-const PAGE: &str = include_str!("../docs/recovery.md");
 const STANDINGS: [Standing; 8] = [
     Standing::Preparing,
     Standing::Prepared,
@@ -45,78 +41,12 @@ fn title(standing: Standing) -> &'static str {
     }
 }
 
-/// The text of a section.
-fn section(title: &str) -> String {
-    let lines = PAGE
-        .lines()
-        .skip_while(|line| *line != format!("## {title}"));
-    let found: Vec<_> = lines
-        .skip(1)
-        .take_while(|line| !line.starts_with("## ") && *line != "# By hand")
-        .collect();
-    assert!(!found.is_empty(), "no section {title}");
-    found.join("\n")
-}
-
-/// The parts a paragraph of a section leads to.
-fn parts(text: &str) -> Vec<String> {
-    text.split("](#")
-        .skip(1)
-        .map(|rest| rest.split(')').next().unwrap().replace('-', " "))
-        .collect()
-}
-
 /// The paragraph of a standing that begins so.
 fn way(standing: Standing, beginning: &str) -> Vec<String> {
     let text = section(title(standing));
     let mut paragraphs = text.split("\n\n");
     let paragraph = paragraphs.find(|text| text.trim_start().starts_with(beginning));
     parts(paragraph.unwrap_or_else(|| panic!("{}: {beginning}", title(standing))))
-}
-
-/// The commands of a part.
-fn commands(part: &str) -> String {
-    let mut letters = part.chars();
-    let first: String = letters.next().unwrap().to_uppercase().collect();
-    let text = section(&format!("{first}{}", letters.as_str()));
-    let blocks = text.split("```sh\n").skip(1);
-    let blocks: Vec<_> = blocks
-        .map(|rest| rest.split("```").next().unwrap())
-        .collect();
-    assert!(!blocks.is_empty(), "{part} has no commands");
-    blocks.concat()
-}
-
-fn follow(case: &Case, parts: &[String]) {
-    let trip = &case.trip;
-    wait_for_servers(case);
-    // Old is started as it would be by its operator, on a port of its own.
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
-    let port = free.unwrap().port();
-    for part in parts {
-        let output = Command::new("sh")
-            .args(["-eu", "-c", &commands(part)])
-            .env("OLD", &trip.old)
-            .env("NEW", &trip.new)
-            .env("OLDBIN", &trip.old_bindir)
-            .env("NEWBIN", &trip.new_bindir)
-            .env("STATE", trip.state())
-            .env("PGPORT", port.to_string())
-            .current_dir("/")
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{part}: {output:?}");
-    }
-}
-
-/// Those of a killed run end with it, a moment later.
-fn wait_for_servers(case: &Case) {
-    let begun = Instant::now();
-    let busy = |dir: &Path| dir.exists() && !processes_in(dir).is_empty();
-    while busy(&case.trip.old) || busy(&case.trip.new) {
-        assert!(begun.elapsed() < support::trip::LIMIT, "still running");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// Old serves what it served, and nothing of ours is left.
@@ -153,9 +83,8 @@ fn every_standing_has_a_section() {
     for standing in STANDINGS {
         let text = section(title(standing));
         assert!(text.contains("The program:"), "{}", title(standing));
-        for part in parts(&text) {
-            commands(&part);
-        }
+        let parts = parts(&text);
+        assert!(!commands(&parts).is_empty(), "{}", title(standing));
     }
 }
 
@@ -241,8 +170,7 @@ fn by_hand_back_with_the_control_file_on_its_way() {
         let released = fs::read(&on_its_way).unwrap();
         fs::write(&on_its_way, [released.as_slice(), b"x"].concat()).unwrap();
         let back = way(Standing::RollingBack, "By hand, unless");
-        let refused = catch_unwind(AssertUnwindSafe(|| follow(&case, &back)));
-        assert!(refused.is_err(), "a way back over what new has written");
+        demand_stopped(&case, &commands(&back), &[], "new has been started");
         fs::write(&on_its_way, released).unwrap();
         follow(&case, &back);
         demand_old(&case, point);
@@ -263,8 +191,7 @@ fn by_hand_on_with_new() {
             case.demand_arrived(&case.stock.dump);
             // New has been started: the commands of the way back refuse it.
             let back = way(Standing::Upgraded, "By hand, back");
-            let refused = catch_unwind(AssertUnwindSafe(|| follow(&case, &back)));
-            assert!(refused.is_err(), "a way back over what new has written");
+            demand_stopped(&case, &commands(&back), &[], "new has been started");
             if standing != Standing::Upgraded {
                 let mut finalize = case.trip.command(&["finalize", "--yes"]);
                 if standing == Standing::Finalizing {

@@ -8,6 +8,7 @@ pub mod application;
 pub mod case;
 pub mod counters;
 pub mod mount;
+pub mod page;
 pub mod private;
 pub mod shop;
 pub mod stock;
