@@ -1,12 +1,13 @@
 //! The matrix: a command killed at each of its points, and both ways out, each repeated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::Path;
 
 use pg_migrator::disk::Area;
 use pg_migrator::journal::{Journal, Standing, State};
 use pg_migrator::steps::registry;
+use walkdir::{DirEntryExt, WalkDir};
 
 use crate::act::{Act, Ran};
 use crate::ends::Ends;
@@ -213,15 +214,19 @@ impl<'a> Matrix<'a> {
 
     /// Two clusters that share files are never both startable.
     fn demand_one_cluster(&self, scenario: &Scenario) -> Result<(), String> {
-        // Before its files are placed a new cluster shares none, and is started privately; a
-        // prepare that is resumed may have begun with another one.
-        let shares = scenario.shares_files() && (!scenario.is_a_prepare() || is_placed(self.place));
-        let sharing = shares && ["link", "swap"].contains(&self.place.mode.as_str());
         let there = |data: &str| self.place.path(data).join("global/pg_control").exists();
-        match sharing && there("data") && there("new") {
+        match there("data") && there("new") && self.is_sharing(scenario) {
             true => Err("both clusters could be started".to_owned()),
             false => Ok(()),
         }
+    }
+
+    /// Before its files are placed a new cluster shares none, and is started privately; a prepare
+    /// that is resumed may have begun with another one.
+    fn is_sharing(&self, scenario: &Scenario) -> bool {
+        let placed = scenario.shares_files() && (!scenario.is_a_prepare() || is_placed(self.place));
+        let by_name = placed && ["link", "swap"].contains(&self.place.mode.as_str());
+        by_name || has_one_file_twice(self.place)
     }
 
     /// Goes this way until it ends, and once more, which changes nothing.
@@ -308,6 +313,19 @@ impl<'a> Matrix<'a> {
 
 fn standing(place: &Place) -> Standing {
     said(place).standing()
+}
+
+/// Whether a file has a name in each of the clusters.
+fn has_one_file_twice(place: &Place) -> bool {
+    let files = |cluster: &str| -> HashSet<u64> {
+        WalkDir::new(place.path(cluster).join("base"))
+            .into_iter()
+            .flatten()
+            .filter(|entry| entry.file_type().is_file())
+            .map(|entry| entry.ino())
+            .collect()
+    };
+    !files("data").is_disjoint(&files("new"))
 }
 
 /// Whether new may have files of old by now.
