@@ -10,6 +10,7 @@ pub mod datadir;
 mod fill;
 pub mod hba;
 pub mod id;
+pub mod literals;
 pub mod page;
 pub mod postmaster;
 pub mod quote;

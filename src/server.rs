@@ -28,6 +28,7 @@ pub mod sessions;
 mod settings;
 mod socket;
 mod spec;
+mod veil;
 
 pub use client::Client;
 pub use command::Background;

@@ -421,3 +421,83 @@ fn secrets_stay_in_the_dump() {
         assert!(dumped, "the dump has what it should not show");
     });
 }
+
+/// What fails is told, and kept in logs, without what must not be seen of it.
+#[test]
+fn secrets_stay_in_the_dump_when_it_cannot_be_restored() {
+    as_server_user(
+        "secrets_stay_in_the_dump_when_it_cannot_be_restored",
+        || {
+            let old = cluster("old-13", &[]);
+            let server = old.start();
+            // New has no such function, takes no such option, and asks a validator that refuses.
+            server.sql(
+                "postgres",
+                &format!(
+                    "CREATE TABLE far (t text
+                        DEFAULT 'password={SECRET}' || pg_stat_get_buf_written_backend());
+                 COMMENT ON TABLE far IS '{SECRET}';
+                 CREATE FUNCTION strict(text[], oid) RETURNS void LANGUAGE plpgsql AS $$BEGIN
+                    IF current_setting('server_version_num')::int > 140000 THEN
+                        RAISE 'not with %', $1 USING DETAIL = 'It is {SECRET}.';
+                    END IF; END$$;
+                 CREATE FOREIGN DATA WRAPPER w VALIDATOR strict OPTIONS (debug '{SECRET}');
+                 CREATE SERVER s FOREIGN DATA WRAPPER w OPTIONS (host '{SECRET}');
+                 CREATE USER MAPPING FOR postgres SERVER s OPTIONS (password '{SECRET}')"
+                ),
+            );
+            server.sql(
+                "postgres",
+                &format!(
+                    "CREATE SUBSCRIPTION follows CONNECTION 'host=nowhere tty=x password={SECRET}' \
+                 PUBLICATION p WITH (connect = false, enabled = false, slot_name = NONE)"
+                ),
+            );
+            server.stop();
+            let trip = Trip::new(&old, "new-17", "copy");
+            let rehearsed = trip.run_first(&["check", "--rehearse", "--json"]);
+            rehearsed.demand(3);
+            let prepared = trip.run_first(&["prepare"]);
+            prepared.demand(5);
+            for ran in [&rehearsed, &prepared] {
+                for text in [&ran.stdout, &ran.stderr] {
+                    assert!(!text.contains(SECRET), "{text}");
+                }
+            }
+            for object in [
+                "TABLE far",
+                "FOREIGN DATA WRAPPER w: not with ",
+                "SERVER s",
+                "USER MAPPING",
+                "SUBSCRIPTION follows",
+            ] {
+                assert!(rehearsed.stdout.contains(object), "{rehearsed:?}");
+            }
+            let logs = kept_below(&trip.state());
+            for (path, text) in &logs {
+                assert!(!text.contains(SECRET), "{}: {text}", path.display());
+            }
+            let printed = logs.iter().any(|(_, text)| text.contains("Command was: "));
+            assert!(
+                printed,
+                "{:?}",
+                logs.iter().map(|(path, _)| path).collect::<Vec<_>>()
+            );
+        },
+    );
+}
+
+/// All files below a directory, with what is in them.
+fn kept_below(dir: &Path) -> Vec<(PathBuf, String)> {
+    let files = walkdir::WalkDir::new(dir).into_iter().map(Result::unwrap);
+    let files = files.filter(|entry| entry.file_type().is_file());
+    files
+        .map(|entry| {
+            let bytes = fs::read(entry.path()).unwrap();
+            (
+                entry.into_path(),
+                String::from_utf8_lossy(&bytes).into_owned(),
+            )
+        })
+        .collect()
+}

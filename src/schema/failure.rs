@@ -7,6 +7,7 @@ use super::complaints::Complaint;
 use crate::catalog::Role;
 use crate::error::{Error, Remedy};
 use crate::event::{Advice, EventKind, Found, Severity, Sink};
+use crate::pg::literals::veiled;
 
 /// The name of the check whose findings these are.
 pub const REHEARSAL: &str = "rehearsal";
@@ -169,7 +170,8 @@ impl Failure {
 
     /// A statement of the script of globals that failed.
     pub(super) fn of_globals(complaint: Complaint) -> Self {
-        let statement = without_secret(&complaint.statement).trim_end_matches(';');
+        let statement = veiled(&complaint.statement).shown;
+        let statement = without_secret(&statement).trim_end_matches(';');
         let made = statement
             .strip_prefix("CREATE ROLE ")
             .map(|name| format!("ROLE {}", unquoted(name)));
@@ -263,7 +265,8 @@ fn schema<'t>(listed: &'t str, printed: &str) -> Option<&'t str> {
 
 /// The statement without what gives its object the OIDs and horizons of old.
 fn excerpt(statement: &str) -> String {
-    let own = statement
+    let own = veiled(statement).shown;
+    let own = own
         .lines()
         .take_while(|line| !line.starts_with("UPDATE pg_catalog."))
         .filter(|line| !line.starts_with("--") && !line.contains("pg_catalog.binary_upgrade_"));
@@ -410,5 +413,10 @@ mod tests {
             CREATE VIEW \"v\" AS\n  SELECT 1;\n\n\
             UPDATE pg_catalog.pg_class\nSET relfrozenxid = '731';\n";
         assert_eq!(excerpt(statement), "CREATE VIEW \"v\" AS SELECT 1;");
+        let secret = "CREATE SUBSCRIPTION s CONNECTION 'password=sesame\n-- no' PUBLICATION p;";
+        assert_eq!(
+            excerpt(secret),
+            "CREATE SUBSCRIPTION s CONNECTION '... ' PUBLICATION p;"
+        );
     }
 }

@@ -12,6 +12,7 @@ use super::failure::{self, Failure, Unrestored};
 use super::restore::{Restore, maintenance};
 use crate::catalog::{Database, Snapshot};
 use crate::error::{Code, Error, Family, Result};
+use crate::pg::literals::veiled;
 use crate::server::pg_restore::{self, PgRestore, Transactions};
 use crate::server::psql::Script;
 use crate::server::{Cancel, Endpoint, Installation, Psql};
@@ -123,7 +124,8 @@ pub fn restore_globals(
         return Err(error.into());
     }
     let named = || -> Result<Vec<Failure>> {
-        let text = written(&script, 0)?;
+        // The line that failed may begin within a literal.
+        let text = veiled(&written(&script, 0)?).shown;
         let stopped = complaints::of_psql(&written(&log, from)?, &script, &text);
         // What comes before has been done, and would be there already.
         let Some(first) = stopped.first().map(|(line, _)| *line) else {

@@ -13,6 +13,7 @@ use super::installation::Side;
 use super::password::password;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::MajorVersion;
+use crate::pg::literals::veiled;
 
 /// How much of a statement an error shows.
 const STATEMENT_SHOWN: usize = 300;
@@ -294,7 +295,14 @@ fn with_server_facts(error: Error, from: &postgres::Error) -> Error {
     error
 }
 
+/// What changes something may set what nobody is to see; what asks names its objects in literals.
 fn shown(sql: &str) -> String {
+    let asks = ["SELECT", "WITH"];
+    let asks = asks.iter().any(|word| sql.trim_start().starts_with(word));
+    let sql = match asks {
+        true => sql.to_owned(),
+        false => veiled(sql).shown,
+    };
     let line = sql.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(STATEMENT_SHOWN) {
         Some((end, _)) => format!("{} ...", &line[..end]),
@@ -329,5 +337,9 @@ mod tests {
         let text = shown(&format!("SELECT\n  '{}'", "ä".repeat(400)));
         assert!(text.starts_with("SELECT 'ä") && text.ends_with(" ..."));
         assert_eq!(shown("SELECT  1"), "SELECT 1");
+        assert_eq!(
+            shown("ALTER ROLE ALL SET a TO 'b'"),
+            "ALTER ROLE ALL SET a TO '...'"
+        );
     }
 }

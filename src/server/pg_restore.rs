@@ -77,6 +77,7 @@ impl PgRestore<'_> {
             .about("database", self.database)
             .failing_with(Code::RestoreFailed)
             .log_to(log)
+            .veiled()
             .resting()
             .run(cancel)?;
         Ok(())

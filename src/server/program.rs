@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 
 use super::command;
 use super::installation::Installation;
+use super::veil::Veil;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::quote;
 use crate::work::Cancel;
@@ -39,6 +40,7 @@ pub struct Program<'a> {
     subject: Option<(&'static str, String)>,
     keep_password: bool,
     rests: bool,
+    veiled: bool,
 }
 
 impl<'a> Program<'a> {
@@ -54,6 +56,7 @@ impl<'a> Program<'a> {
             subject: None,
             keep_password: false,
             rests: false,
+            veiled: false,
         }
     }
 
@@ -108,6 +111,13 @@ impl<'a> Program<'a> {
         self
     }
 
+    /// Keeps the literals of statements out of its log, and so out of errors.
+    #[must_use]
+    pub fn veiled(mut self) -> Self {
+        self.veiled = true;
+        self
+    }
+
     /// Runs it to its end; anything but exit status 0 is an error with its last lines.
     ///
     /// It is ended when a stop is requested, and the error is then that request.
@@ -120,11 +130,17 @@ impl<'a> Program<'a> {
         let server_said = self.server_log.as_ref().map(|log| length(log));
         let path = self.installation.program(self.name);
         let mut command = command::isolated(&path, Signal::SIGKILL);
-        command.args(&self.args).stdout(Stdio::piped()).stderr(
-            errors
-                .try_clone()
-                .map_err(|error| self.broken("share the log of", &error))?,
-        );
+        let mut log = errors
+            .try_clone()
+            .map_err(|error| self.broken("share the log of", &error))?;
+        command.args(&self.args).stdout(Stdio::piped());
+        match self.veiled {
+            true => command.stderr(Stdio::piped()),
+            false => command.stderr(
+                log.try_clone()
+                    .map_err(|error| self.broken("share the log of", &error))?,
+            ),
+        };
         if self.keep_password {
             let secrets = ["PGPASSWORD", "PGPASSFILE"];
             command.envs(
@@ -137,6 +153,7 @@ impl<'a> Program<'a> {
             .spawn()
             .map_err(|error| self.broken("start", &error))?;
         let pipe = child.stdout.take();
+        let complaints = child.stderr.take();
         let (status, stdout) = std::thread::scope(|scope| {
             // A full pipe would stop the child, so it is emptied while we wait.
             let reader = scope.spawn(move || {
@@ -144,6 +161,9 @@ impl<'a> Program<'a> {
                 pipe.map_or(Ok(0), |mut pipe| pipe.read_to_end(&mut bytes))
                     .map(|_| bytes)
             });
+            if let Some(complaints) = complaints {
+                scope.spawn(move || write_veiled(complaints, &mut log));
+            }
             let turns = self.rests.then(command::Turns::in_background).flatten();
             let status = command::wait(&mut child, turns, cancel);
             (status, reader.join())
@@ -212,6 +232,26 @@ impl<'a> Program<'a> {
             None => error,
         }
     }
+}
+
+/// Writes the lines of a program into its log, without the literals of statements.
+fn write_veiled(complaints: impl Read, log: &mut File) {
+    let mut veil = Veil::new();
+    let mut complaints = BufReader::new(complaints);
+    let mut line = Vec::new();
+    // A full pipe would stop the program, so it is emptied also where the log takes no more.
+    while complaints
+        .read_until(b'\n', &mut line)
+        .is_ok_and(|length| length > 0)
+    {
+        let text = String::from_utf8_lossy(&line);
+        let _ = log.write_all(
+            veil.line(text.strip_suffix('\n').unwrap_or(&text))
+                .as_bytes(),
+        );
+        line.clear();
+    }
+    let _ = log.write_all(veil.end().as_bytes());
 }
 
 fn length(log: &Path) -> u64 {

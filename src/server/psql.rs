@@ -56,6 +56,7 @@ impl Psql<'_> {
             .args(self.args(stops))
             .failing_with(self.failure)
             .log_to(log)
+            .veiled()
             .run(cancel)
     }
 
