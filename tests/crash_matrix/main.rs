@@ -114,11 +114,15 @@ fn killed_on_the_way_to_another_file_system() {
     on_file_system_in_memory("ext4", test, || {
         let mut place = Place::new();
         place.put_state_apart(&elsewhere());
-        place.become_prepared("link");
+        // By link new would have files already that come later.
+        place.become_prepared("swap");
         let mut matrix = Matrix::new(&place);
         for step in ["create-new-cluster", "seed-transaction-state"] {
             matrix.run_in(&Scenario::begun_at(step), &[step]);
         }
+        matrix.tell();
+        place.become_prepared("link");
+        let mut matrix = Matrix::new(&place);
         let moving = ["carry-transaction-state", "release-new-cluster"];
         for scenario in [Scenario::cutover(), Scenario::upgraded()] {
             matrix.run_in(&scenario, &moving);
