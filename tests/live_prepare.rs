@@ -246,6 +246,9 @@ fn a_server_that_goes_during_prepare_is_not_replaced() {
         let server = stock.cluster.start();
         many_tables(&server, 400);
         let trip = Trip::new(&stock.cluster, "new-17", "link");
+        // The dump waits for this table, however long the stop takes to come.
+        let mut writer = server.connect("app");
+        writer.batch_execute("BEGIN; LOCK TABLE many_7").unwrap();
         let mut underway = trip.begin(trip.first_command(&["prepare"]));
         assert!(underway.reaches("step_intended", "dump-old-schema"));
         server.stop();
