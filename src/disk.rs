@@ -23,6 +23,8 @@ mod entries;
 mod file_system;
 mod holes;
 mod lock;
+#[cfg(test)]
+mod pair;
 mod remove;
 mod rename;
 mod replica;
@@ -43,6 +45,7 @@ pub use area::Area;
 pub use dir::{AreaDir, OldDir};
 pub use entries::listings_tell_files;
 pub use file_system::{FileSystem, unwritten};
+pub use holes::STAT_BLOCK;
 pub use lock::Lock;
 pub use replica::{OldFile, Replica};
 pub use space::{FileId, Space, identity, identity_if_present, space};

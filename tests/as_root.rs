@@ -105,11 +105,7 @@ fn data_of_somebody_else_is_refused() {
         // One user has no data of another one; tests of `survey` ask with another number.
         return;
     }
-    let place = tempfile::Builder::new()
-        .prefix("pgm-")
-        .permissions(fs::Permissions::from_mode(0o755))
-        .tempdir()
-        .unwrap();
+    let place = directory(0o755);
     let data = place.path().join("data");
     fs::create_dir_all(data.join("global")).unwrap();
     fs::write(data.join("PG_VERSION"), "14\n").unwrap();
@@ -193,6 +189,14 @@ fn belonging_to_the_owner() -> tempfile::TempDir {
     place
 }
 
+fn directory(mode: u32) -> tempfile::TempDir {
+    tempfile::Builder::new()
+        .prefix("pgm-")
+        .permissions(fs::Permissions::from_mode(mode))
+        .tempdir()
+        .unwrap()
+}
+
 fn give_to_the_owner(path: &Path) {
     let user = nix::unistd::User::from_name(SERVER_USER).unwrap().unwrap();
     let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
@@ -206,11 +210,7 @@ fn root_reads_nothing_before_it_is_the_owner() {
         // Nobody else has anything to give up.
         return;
     }
-    let closed = tempfile::Builder::new()
-        .prefix("pgm-")
-        .permissions(fs::Permissions::from_mode(0o700))
-        .tempdir()
-        .unwrap();
+    let closed = directory(0o700);
     let (conf, kept) = (closed.path().join("conf"), closed.path().join("kept"));
     fs::write(&kept, "7.4\n").unwrap();
     fs::write(&conf, "data_directory = '/nowhere/secret'\n").unwrap();
@@ -268,11 +268,7 @@ fn a_configuration_directory_is_read_as_its_owner() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }
-    let etc = tempfile::Builder::new()
-        .prefix("pgm-")
-        .permissions(fs::Permissions::from_mode(0o755))
-        .tempdir()
-        .unwrap();
+    let etc = directory(0o755);
     let data = belonging_to_the_owner();
     fs::write(data.path().join("PG_VERSION"), "14\n").unwrap();
     fs::set_permissions(

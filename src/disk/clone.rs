@@ -150,17 +150,12 @@ pub(super) fn copy_range(from: &File, to: &File, part: Range<u64>) -> io::Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::Area;
+    use crate::disk::pair::pair;
     use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-    fn pair() -> (tempfile::TempDir, OldDir, AreaDir) {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("old")).unwrap();
-        let area = Area::new(&dir.path().join("new")).unwrap();
-        area.create_dir("", 0o700).unwrap();
-        let old = OldDir::open(&dir.path().join("old")).unwrap();
-        let new = area.open_dir("").unwrap();
+    fn pair_with_a_file() -> (tempfile::TempDir, OldDir, AreaDir) {
+        let (dir, old, new) = pair();
         let file = dir.path().join("old/1");
         fs::write(&file, vec![7; 300_000]).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
@@ -169,7 +164,7 @@ mod tests {
 
     #[test]
     fn the_kernel_copies_bytes_and_mode() {
-        let (dir, old, new) = pair();
+        let (dir, old, new) = pair_with_a_file();
         assert_eq!(new.copy_range_from(&old, "1", "2").unwrap(), 300_000);
         let made = dir.path().join("new/2");
         assert_eq!(fs::read(&made).unwrap(), vec![7; 300_000]);
@@ -183,7 +178,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_cloned_is_not_copied() {
-        let (dir, old, new) = pair();
+        let (dir, old, new) = pair_with_a_file();
         let made = dir.path().join("new/2");
         match new.reflink_from(&old, "1", "2") {
             Ok(len) => {

@@ -9,8 +9,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
 
-/// What `stat` counts blocks in, whatever the file system's are.
-const STAT_BLOCK: u64 = 512;
+/// Bytes of the unit in which `st_blocks` counts, whatever the file system's own is.
+pub const STAT_BLOCK: u64 = 512;
 /// How much of a hole is read at once.
 const LOOK: usize = 256 << 10;
 
@@ -79,7 +79,8 @@ fn is_zero(file: &File, part: &Range<u64>) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::{Area, AreaDir, OldDir};
+    use crate::disk::pair::pair;
+    use crate::disk::{AreaDir, OldDir};
     use std::fs;
 
     type Way = fn(&AreaDir, &OldDir, &str, &str) -> crate::error::Result<u64>;
@@ -98,12 +99,7 @@ mod tests {
 
     #[test]
     fn holes_stay_holes() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("old")).unwrap();
-        let area = Area::new(&dir.path().join("new")).unwrap();
-        area.create_dir("", 0o700).unwrap();
-        let old = OldDir::open(&dir.path().join("old")).unwrap();
-        let new = area.open_dir("").unwrap();
+        let (dir, old, new) = pair();
         let ways: [(&str, Way); 2] = [
             ("copied", |new, old, from, to| new.copy_from(old, from, to)),
             ("by-range", |new, old, from, to| {

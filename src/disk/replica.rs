@@ -264,19 +264,9 @@ const SECOND: i64 = 1_000_000_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::Area;
+    use crate::disk::pair::pair;
     use std::fs;
     use std::os::unix::fs::MetadataExt;
-
-    fn pair() -> (tempfile::TempDir, OldDir, AreaDir) {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("old")).unwrap();
-        let area = Area::new(&dir.path().join("new")).unwrap();
-        area.create_dir("", 0o700).unwrap();
-        let old = OldDir::open(&dir.path().join("old")).unwrap();
-        let new = area.open_dir("").unwrap();
-        (dir, old, new)
-    }
 
     #[test]
     fn a_copy_is_made_and_mended_and_known_again() {

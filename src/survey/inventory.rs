@@ -6,13 +6,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
+use crate::disk::STAT_BLOCK;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::quote::shell_path;
 use crate::pg::{DataDir, RelFile};
 use crate::plan::{Inventory, Old, TablespacePlace};
-
-/// Bytes of the unit in which `st_blocks` counts, whatever the file system's own is.
-const STAT_BLOCK: u64 = 512;
 
 /// Whether files are asked for their sizes.
 ///
