@@ -10,6 +10,9 @@
 //! - what pg_resetwal has the time in: but not whether two of these files are the same one's bytes,
 //!   nor whether a fingerprint that was written down is that of one of them;
 //! - how a journal came to say what it says: the state it leads to stays, and whether it is torn;
+//! - how often first copies have named the boot they are of: they do so wherever a pass has not read
+//!   the very same difference of two clocks as the one before it, and go by the boot and by whether
+//!   the clock was set back, which nobody does here;
 //! - what is told to people: events, logs, when service went down;
 //! - the number of a process that is gone.
 //!
@@ -204,9 +207,18 @@ impl Relations<'_> {
         if let Ok(value) = serde_json::from_str(&text) {
             return self.value(value, of_moves).to_string();
         }
+        let mut pass = None;
         let lines = text.split_inclusive('\n').map(|line| {
-            let parsed = serde_json::from_str(line).map(|line| self.value(line, of_moves));
-            parsed.map_or(line.to_owned(), |line| format!("{line}\n"))
+            let Ok(parsed) = serde_json::from_str(line) else {
+                return line.to_owned();
+            };
+            let parsed = self.value(parsed, of_moves);
+            let of_the_last_pass = parsed["record"]["kind"] == "pass"
+                && pass.replace(parsed.clone()).as_ref() == Some(&parsed);
+            match of_the_last_pass {
+                true => String::new(),
+                false => format!("{parsed}\n"),
+            }
         });
         lines.collect()
     }
@@ -303,6 +315,20 @@ fn sample(dir: &Path) {
     let inode = fs::metadata(dir.join("data/base/5/1")).unwrap().ino();
     let moves = json!({"files": [["1", "1", inode]]});
     write("new.migration/swap.json", &moves.to_string());
+    write(LEDGER, &ledger(&[("this", 7)]));
+}
+
+const LEDGER: &str = "new.migration/first-copies.jsonl";
+
+/// A ledger of passes, each of a boot and with what one clock was ahead of another.
+fn ledger(passes: &[(&str, u64)]) -> String {
+    let line = |record: Value| format!("{}\n", json!({"crc": "", "record": record}));
+    let passes = passes.iter().map(|(boot, ahead)| {
+        let era = json!({"boot": boot, "ahead": ahead});
+        line(json!({"kind": "pass", "era": era}))
+    });
+    let opened = line(json!({"kind": "opened"}));
+    std::iter::once(opened).chain(passes).collect()
 }
 
 #[test]
@@ -320,6 +346,14 @@ fn disks_are_alike_but_for_what_decides() {
     assert_eq!(like, of(&process("-88888888\n/data\n")));
     assert_ne!(like, of(&process("-1\n/data\n")));
     assert_ne!(like, of(&process("88888888\n/data\n")));
+    let passes = |passes: &[_]| {
+        let text = ledger(passes);
+        move |dir: &Path| fs::write(dir.join(LEDGER), &text).unwrap()
+    };
+    // Whether a pass read the very same difference of two clocks as the last one decides nothing.
+    assert_eq!(like, of(&passes(&[("this", 7), ("this", 8)])));
+    assert_ne!(like, of(&passes(&[("this", 7), ("next", 7)])));
+    assert_ne!(like, of(&passes(&[])));
     // The same bytes in two files are not two names of one.
     assert_ne!(
         like,
