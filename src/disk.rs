@@ -39,6 +39,7 @@ mod write;
 #[cfg(feature = "fault")]
 pub use act::ACTS;
 
+pub use act::unsynced;
 pub use ahead::ReadAhead;
 pub use appender::Appender;
 pub use area::Area;

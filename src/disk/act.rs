@@ -55,6 +55,15 @@ pub(super) fn trace<const N: usize>(op: &str, paths: impl FnOnce() -> [PathBuf; 
     fault::trace(&line);
 }
 
+/// Tells a trace that another program, whom nobody waits for until it is on the disk, writes below
+/// this path.
+///
+/// Whether that becomes durable before anything depends on it shows in the trace alone; nothing is
+/// done here.
+pub fn unsynced(path: &Path) {
+    trace("unsynced", || [path.to_owned()]);
+}
+
 /// Kinds of acts that a disk may refuse; with the feature `fault` each of them can be made to
 /// fail, by its name.
 macro_rules! acts {

@@ -131,6 +131,7 @@ fn a_tree_is_synced_and_removed_from_below() {
             "link @/f @/d/l",
             "fsync @/d/l",
             "fsyncdir @/d",
+            "synctree @/d",
             "unlink @/d/l",
             "copy @/f @/d/c",
             "truncate @/d/c",

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 
-use super::act::{Act, READ, ask, failure, open_dir_at, read_failure, sync_dir, sync_file};
+use super::act::{Act, READ, ask, failure, open_dir_at, read_failure, sync_dir, sync_file, trace};
 use super::area::Area;
 use super::remove::names;
 use crate::error::Result;
@@ -42,6 +42,9 @@ impl Area {
     /// Files are synced by `jobs` threads. Symbolic links are not followed, so a tablespace
     /// outside the area needs a call of its own.
     pub fn sync_tree(&self, rel: impl AsRef<Path>, jobs: usize) -> Result<()> {
+        if fault::planted("no-sync-of-a-whole") {
+            return Ok(());
+        }
         let (top, path) = self.open(rel.as_ref())?;
         let mut tree = Vec::new();
         collect(&top, Path::new(""), &path, &mut tree)?;
@@ -51,6 +54,7 @@ impl Area {
         for folder in &tree {
             sync_dir(reopen(&top, folder)?, &folder.path)?;
         }
+        trace("synctree", || [path]);
         fault::point("disk.sync_tree.done");
         Ok(())
     }

@@ -131,6 +131,14 @@ impl PostmasterSpec {
         spec
     }
 
+    /// Whether what it writes is on the disk when it has been stopped, unless the operator's own
+    /// settings say otherwise.
+    pub fn syncs(&self) -> bool {
+        let mut said = self.options.iter().rev();
+        said.find(|(name, _)| name == "fsync")
+            .is_none_or(|(_, value)| value != "off")
+    }
+
     /// Adds a setting; the last one of a name counts.
     pub fn set(&mut self, name: &str, value: impl ToString) {
         self.options.push((name.to_owned(), value.to_string()));

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::catalog::Portrait;
-use crate::disk::Area;
+use crate::disk::{Area, unsynced};
 use crate::error::{Code, Error, Remedy, Result};
 use crate::event::{EventKind, Level, Sink};
 use crate::pg::{ControlFile, DataDir};
@@ -274,6 +274,9 @@ impl<'a> Context<'a> {
         if self.new_server.is_none() {
             self.control_lent = true;
             self.put_control_in_place()?;
+            if !fsync {
+                self.tell_unsynced();
+            }
             let mut spec = PostmasterSpec::for_new(
                 &self.new_installation(),
                 &self.new_dir(),
@@ -304,13 +307,26 @@ impl<'a> Context<'a> {
     /// Also where it did not start: the file had been put in place for it.
     pub fn stop_new_server(&mut self) -> Result<()> {
         if let Some(server) = self.new_server.take() {
+            let syncs = server.spec().syncs();
             server.stop()?;
+            if !syncs {
+                self.tell_unsynced();
+            }
         }
         if self.control_lent {
             self.put_control_aside()?;
             self.control_lent = false;
         }
         Ok(())
+    }
+
+    /// What a server without fsync writes in new is on no disk.
+    fn tell_unsynced(&self) {
+        let new = &self.plan.new.data_dir;
+        unsynced(new);
+        for place in &self.plan.old.tablespaces {
+            unsynced(&place.location_in(new));
+        }
     }
 
     /// Stops whatever private server runs; the first failure is reported, both are tried.

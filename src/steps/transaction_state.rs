@@ -6,6 +6,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::{Context, NEW_CONTROL};
+use crate::disk::unsynced;
 use crate::error::{Code, Error, Result};
 use crate::pg::{ControlFile, FullXid, MajorVersion, MultiXid, control};
 use crate::server::PgResetwal;
@@ -148,6 +149,8 @@ pub(super) fn carry(cx: &Context<'_>, used: Used, status: Status, log: &str) -> 
     )?;
     make_skeleton(cx)?;
     let skeleton = cx.state.path(SKELETON)?;
+    // It syncs its files, but not the directories.
+    unsynced(&skeleton);
     PgResetwal {
         next_xid: Some(next.xid),
         oldest_xid: Some(old.oldest_xid),

@@ -1,21 +1,20 @@
 //! The matrix: a command killed at each of its points, and both ways out, each repeated.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use pg_migrator::disk::Area;
 use pg_migrator::journal::{Journal, Standing, State};
 use pg_migrator::steps::registry;
-use walkdir::{DirEntryExt, WalkDir};
 
 use crate::act::{Act, Ran};
 use crate::ends::Ends;
-use crate::lint;
 use crate::place::Place;
 use crate::sameness::{self, Found};
 use crate::scenario::Scenario;
-use crate::support::say;
+use crate::support::tree::have_one_file;
+use crate::support::{lint, say};
 use crate::twice::Twice;
 
 /// Steps that only a server makes necessary.
@@ -317,15 +316,7 @@ fn standing(place: &Place) -> Standing {
 
 /// Whether a file has a name in each of the clusters.
 fn has_one_file_twice(place: &Place) -> bool {
-    let files = |cluster: &str| -> HashSet<u64> {
-        WalkDir::new(place.path(cluster).join("base"))
-            .into_iter()
-            .flatten()
-            .filter(|entry| entry.file_type().is_file())
-            .map(|entry| entry.ino())
-            .collect()
-    };
-    !files("data").is_disjoint(&files("new"))
+    have_one_file(&place.path("data/base"), &place.path("new/base"))
 }
 
 /// Whether new may have files of old by now.

@@ -22,7 +22,6 @@ mod cell;
 mod disk;
 mod ends;
 mod likeness;
-mod lint;
 mod place;
 mod planted;
 mod sameness;

@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::act::Act;
 use crate::support::stock::copy;
-use crate::support::trip::Trip;
-use crate::support::{Cluster, unique_cluster};
+use crate::support::trip::{Trip, finish};
+use crate::support::{Cluster, lint, unique_cluster};
 
 const JOURNAL: &str = "new.migration/journal.jsonl";
 const PLAN: &str = "new.migration/plan.json";
@@ -48,12 +48,7 @@ impl Place {
              SELECT lo_from_bytea(800001, 'a picture')",
         );
         server.stop();
-        let trip = Trip::new(&cluster, "new-17", "swap");
-        let trace = cluster.scratch().join("trace-of-prepare");
-        let mut prepare = trip.first_command(&["prepare"]);
-        prepare.env("PGM_TRACE", &trace);
-        crate::support::trip::finish(prepare).demand(0);
-        let dirty = crate::lint::of(&trace);
+        let (trip, dirty) = prepare(&cluster, "");
         assert!(dirty.is_empty(), "prepare: {dirty:#?}");
         let place = Self {
             cluster,
@@ -245,6 +240,17 @@ impl Place {
         let kept: String = before.map(|line| format!("{line}\n")).collect();
         fs::write(&path, kept).unwrap();
     }
+}
+
+/// A prepare by real programs that makes this mistake, and what is wrong in its trace.
+pub fn prepare(cluster: &Cluster, mistake: &str) -> (Trip, Vec<String>) {
+    let trip = Trip::new(cluster, "new-17", "swap");
+    trip.begin_trace();
+    let mut prepare = trip.first_command(&["prepare"]);
+    prepare.env("PGM_PLANT", mistake);
+    finish(prepare).demand(0);
+    let dirty = lint::of(&trip.trace());
+    (trip, dirty)
 }
 
 /// The steps of prepare that a first run has, in order.

@@ -8,10 +8,9 @@ use pg_migrator::steps::{Context, Step, registry};
 use serde_json::Value;
 
 use crate::cell::Matrix;
-use crate::lint;
-use crate::place::Place;
+use crate::place::{Place, prepare};
 use crate::scenario::Scenario;
-use crate::support::say;
+use crate::support::{lint, say, unique_cluster};
 
 /// Which mistake a step of this child makes.
 const MISTAKE: &str = "PGM_PLANT";
@@ -35,6 +34,9 @@ const BY_THE_LINT: [&str; 3] = [
     "no-fsync-of-a-directory",
     "no-fsync-of-the-journal",
 ];
+
+/// The same, where programs with servers of their own have to be at work.
+const BY_THE_LINT_OF_A_PREPARE: &str = "no-sync-of-a-whole";
 
 /// The steps of the registry; some of them wrong or failing, where the environment says so.
 pub fn steps() -> Vec<Box<dyn Step>> {
@@ -173,5 +175,12 @@ pub fn all() {
         say(&format!("TRIED {mistake}: {first}"));
         seen += 1;
     }
+    let mistake = BY_THE_LINT_OF_A_PREPARE;
+    let (_, found) = prepare(&unique_cluster("old-14", &[]), mistake);
+    let first = found
+        .first()
+        .unwrap_or_else(|| panic!("{mistake} was not seen"));
+    say(&format!("TRIED {mistake}: {first}"));
+    seen += 1;
     say(&format!("TRIED {seen} planted mistakes, each was seen"));
 }

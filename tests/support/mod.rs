@@ -7,6 +7,7 @@
 pub mod application;
 pub mod case;
 pub mod counters;
+pub mod lint;
 pub mod mount;
 pub mod page;
 pub mod private;

@@ -1,6 +1,6 @@
 //! What is on disk, so that before and after can be compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -45,6 +45,19 @@ pub fn kept(dir: &Path) -> Tree {
 pub fn contents(dir: &Path) -> BTreeMap<PathBuf, String> {
     let entries = whole(dir).into_iter();
     entries.map(|(path, entry)| (path, entry.what)).collect()
+}
+
+/// Whether a file has a name below each of these directories.
+pub fn have_one_file(one: &Path, other: &Path) -> bool {
+    let files = |dir: &Path| -> HashSet<(u64, u64)> {
+        let entries = walkdir::WalkDir::new(dir).into_iter().flatten();
+        entries
+            .filter(|entry| entry.file_type().is_file())
+            .filter_map(|entry| entry.metadata().ok())
+            .map(|meta| (meta.dev(), meta.ino()))
+            .collect()
+    };
+    !files(one).is_disjoint(&files(other))
 }
 
 /// Demands that nothing changed, and names what did.

@@ -97,7 +97,21 @@ impl Trip {
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = bare(words);
         command.arg("-D").arg(&self.new);
+        if self.trace().exists() {
+            command.env("PGM_TRACE", self.trace());
+        }
         command
+    }
+
+    /// What commands do to files, from [`Self::begin_trace`] on; only a program with crash points
+    /// tells.
+    pub fn trace(&self) -> PathBuf {
+        self.new.with_extension("trace")
+    }
+
+    /// Begins a trace, or another one.
+    pub fn begin_trace(&self) {
+        fs::write(self.trace(), "").unwrap();
     }
 
     /// A command that begins a migration.

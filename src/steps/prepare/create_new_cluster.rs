@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::disk::Area;
+use crate::disk::{Area, unsynced};
 use crate::error::{Code, Error, Result};
 use crate::pg::ControlFile;
 use crate::plan::{Origin, Plan};
@@ -90,6 +90,7 @@ fn make(cx: &Context<'_>) -> Result<()> {
     let new = cx.new_area()?;
     // What an interrupted initdb left behind.
     empty_if_there(&new)?;
+    unsynced(&cx.plan.new.data_dir);
     schema::like_old(
         &cx.plan.template,
         &cx.plan.install_user,

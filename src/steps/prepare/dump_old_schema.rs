@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use crate::catalog::{self, Likeness, Portrait};
+use crate::disk::unsynced;
 use crate::error::Result;
 use crate::pg::amount::counted;
 use crate::schema::{self, Dump, Dumped};
@@ -40,6 +41,7 @@ impl Step for DumpOldSchema {
     /// What is kept is what the dump was made of: the catalog and its likeness at one moment.
     fn apply(&self, cx: &mut Context<'_>, _intent: &Value) -> Result<String> {
         cx.state.create_dir(DUMP, 0o700)?;
+        unsynced(&cx.state.path(DUMP)?);
         let (installation, files, logs) = (cx.new_installation(), cx.dump_files(), cx.logs());
         let (jobs, cancel) = (cx.plan.jobs, cx.cancel);
         let progress = cx.progress(NAME, "databases");
