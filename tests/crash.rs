@@ -11,6 +11,8 @@
 #![cfg(feature = "fault")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "crash/kills.rs"]
+mod kills;
 mod support;
 
 use std::fs;
@@ -18,56 +20,30 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use kills::{Kill, SOME, SOME_COPIES, Wanted, chosen, kills};
 use support::case::Case;
+use support::lint;
 use support::mount::{elsewhere, in_memory, on_file_system_in_memory};
-use support::say;
-use support::stock::copy;
-use support::trip::{Ran, finish};
-
-/// What the names of boundaries begin with.
-const BOUNDARY: &str = "engine.step";
-/// How many points less a run may have than the one that was counted: old is looked at, and
-/// workers wait for each other, as it comes.
-const FEWER: usize = 5;
-
-/// What SIGKILL leaves as a status.
-const KILLED: i32 = -9;
-
-/// Where a command is killed, and how it is left.
-#[derive(Debug)]
-struct Kill {
-    /// The point, as the environment names it.
-    fault: String,
-    /// Whether a run may end before it.
-    near_the_end: bool,
-    way: &'static str,
-    /// The point at which the way out is killed as well.
-    again: Option<String>,
-}
-
-/// Which points of a command are tried, one of so many unless the environment says otherwise.
-#[derive(Debug, Clone, Copy)]
-enum Wanted {
-    Any(usize),
-    OfCopies(usize),
-}
-
-/// Boundaries of steps, one of so many as a run of all tests has time for.
-const SOME: Wanted = Wanted::Any(17);
-/// Points at which copies are made.
-const SOME_COPIES: Wanted = Wanted::OfCopies(101);
+use support::stock::{copy, dump};
+use support::tree::have_one_file;
+use support::trip::finish;
 
 #[test]
 fn a_prepare_killed_anywhere_has_two_ways_out() {
     in_memory("a_prepare_killed_anywhere_has_two_ways_out", || {
-        let case = Case::new("link");
-        for kill in kills(&case, "prepare", SOME) {
-            let ran = finish(at(&kill, case.trip.first_command(&["prepare"])));
-            leave(&case, &ran, &kill);
-            case.demand_untouched(&format!("a prepare: {kill:?}"));
-        }
-        case.demand_back("killed prepares");
+        killed_prepares("link", SOME);
     });
+}
+
+fn killed_prepares(mode: &str, wanted: Wanted) {
+    let case = Case::new(mode);
+    for kill in kills(&case, "prepare", wanted) {
+        kill.strikes(&case, case.trip.first_command(&["prepare"]));
+        demand_one_cluster(&case, &kill);
+        let seen = leave(&case, &kill);
+        demand_old(&case, seen, &format!("a prepare by {mode}: {kill:?}"));
+    }
+    case.demand_back("killed prepares");
 }
 
 #[test]
@@ -99,13 +75,7 @@ fn a_cutover_by_clone_killed_anywhere_has_two_ways_out() {
 #[test]
 fn first_copies_killed_anywhere_have_two_ways_out() {
     in_memory("first_copies_killed_anywhere_have_two_ways_out", || {
-        let case = Case::new("copy");
-        for kill in kills(&case, "prepare", SOME_COPIES) {
-            let ran = finish(at(&kill, case.trip.first_command(&["prepare"])));
-            leave(&case, &ran, &kill);
-            case.demand_untouched(&format!("first copies: {kill:?}"));
-        }
-        case.demand_back("killed first copies");
+        killed_prepares("copy", SOME_COPIES);
     });
 }
 
@@ -113,43 +83,53 @@ fn first_copies_killed_anywhere_have_two_ways_out() {
 #[test]
 fn mending_copies_killed_anywhere_has_two_ways_out() {
     in_memory("mending_copies_killed_anywhere_has_two_ways_out", || {
-        let case = Case::new("copy");
-        let use_old = |how: &str| {
-            let server = case.stock.cluster.start();
-            server.sql("app", how);
-            server.stop();
-        };
-        use_old("CREATE TABLE used (id int PRIMARY KEY, note text)");
+        let mut case = Case::new("copy");
+        use_old(&case, "CREATE TABLE used (id int PRIMARY KEY, note text)");
+        case.trip.begin_trace();
         case.trip.prepare();
-        use_old(USED);
+        use_old(&case, USED);
+        case.stock.dump = served_by_old(&case);
         let log = case.trip.new.with_extension("points");
         let mut counted = case.trip.command(&["cutover"]);
         counted.env("PGM_FAULT_LOG", &log);
         finish(counted).demand(0);
         let tried = chosen(&case, &log, "a cutover that mends", SOME_COPIES);
         case.trip.rollback();
+        demand_durable(&case, "a cutover that mends");
         for kill in tried {
             case.trip.prepare();
-            use_old(USED);
-            let ran = finish(at(&kill, case.trip.command(&["cutover"])));
-            leave(&case, &ran, &kill);
+            use_old(&case, USED);
+            kill.strikes(&case, case.trip.command(&["cutover"]));
+            let seen = leave(&case, &kill);
             assert!(!case.trip.new.exists(), "{kill:?}");
+            demand_rows_of_old(&case, seen);
+            demand_durable(&case, &format!("{kill:?}"));
         }
         case.trip.prepare();
-        use_old(USED);
+        use_old(&case, USED);
         case.trip.cutover();
         case.trip.run(&["verify"]).demand(0);
+        case.demand_arrived(&case.stock.dump);
     });
+}
+
+fn use_old(case: &Case, how: &str) {
+    let server = case.stock.cluster.start();
+    server.sql("app", how);
+    server.stop();
+}
+
+/// What old serves now.
+fn served_by_old(case: &Case) -> String {
+    let server = case.stock.cluster.start();
+    let served = dump(&case.stock.cluster);
+    server.stop();
+    served
 }
 
 /// Changes rows here and there, and files.
 const USED: &str = "TRUNCATE used; INSERT INTO used SELECT n, repeat('x', 500) \
                     FROM generate_series(1, 5000) n; UPDATE used SET note = 'y' WHERE id % 90 = 0";
-
-/// Points at which copies are made, mended and written down.
-fn is_of_copies(point: &str) -> bool {
-    point.starts_with("disk.replica.") || point == "disk.append.half"
-}
 
 #[test]
 fn a_cutover_by_swap_killed_anywhere_has_two_ways_out() {
@@ -165,10 +145,10 @@ fn killed(case: &Case) {
     let mode = &case.trip.mode;
     for kill in kills(case, "cutover", SOME) {
         case.trip.prepare();
-        let ran = finish(at(&kill, case.trip.command(&["cutover"])));
+        kill.strikes(case, case.trip.command(&["cutover"]));
         demand_one_cluster(case, &kill);
-        leave(case, &ran, &kill);
-        case.demand_untouched(&format!("a cutover by {mode}: {kill:?}"));
+        let seen = leave(case, &kill);
+        demand_old(case, seen, &format!("a cutover by {mode}: {kill:?}"));
     }
     case.trip.prepare();
     case.trip.cutover();
@@ -194,13 +174,16 @@ fn killed_rollbacks(mode: &str) {
     for kill in kills(&case, "rollback", SOME) {
         case.trip.prepare();
         case.trip.cutover();
-        let ran = finish(at(&kill, case.trip.command(&["rollback"])));
-        kill.demand_killed(&ran);
+        kill.strikes(&case, case.trip.command(&["rollback"]));
         demand_one_cluster(&case, &kill);
         case.trip.run(&["status"]).demand(0);
         kill.gets_out_in_spite_of_the_second(&case);
         case.trip.run(&[back_again(&case, &kill)]).demand(0);
-        case.demand_untouched(&format!("a rollback by {mode}: {kill:?}"));
+        demand_old(
+            &case,
+            Seen::Nothing,
+            &format!("a rollback by {mode}: {kill:?}"),
+        );
     }
     case.demand_back("killed rollbacks");
 }
@@ -239,8 +222,8 @@ fn a_way_back_that_is_given_up_killed_anywhere_is_given_up_again() {
                 }
             }
             copy(&kept.join("."), scratch);
-            let ran = finish(at(&kill, trip.command(&["resume", "--keep-new"])));
-            kill.demand_killed(&ran);
+            trip.begin_trace();
+            kill.strikes(&case, trip.command(&["resume", "--keep-new"]));
             let status = trip.run(&["status"]);
             let words: &[&str] = match status.demand(0).stdout.contains("--keep-new") {
                 true => &["resume", "--keep-new"],
@@ -252,18 +235,63 @@ fn a_way_back_that_is_given_up_killed_anywhere_is_given_up_again() {
                 false => trip.run(words).demand(0),
             };
             trip.demand_standing("is complete and has been started");
-            case.demand_old_does_not_start();
+            demand_new(&case, &kill);
+            demand_durable(&case, &format!("a way back that is given up: {kill:?}"));
         }
         case.demand_arrived(&case.stock.dump);
     });
 }
 
-/// Clusters that share files are never both startable.
+/// Clusters that share files are never both startable; where files are not placed yet, none is
+/// shared.
 fn demand_one_cluster(case: &Case, kill: &Kill) {
+    let (old, new) = (&case.trip.old, &case.trip.new);
     let there = |data: &Path| data.join("global/pg_control").exists();
-    let sharing = ["link", "swap"].contains(&case.trip.mode.as_str());
-    let both = there(&case.trip.old) && there(&case.trip.new);
+    let sharing = match case.trip.mode.as_str() {
+        "swap" => true,
+        "link" if !kill.of_prepare => true,
+        _ => have_one_file(&old.join("base"), &new.join("base")),
+    };
+    let both = there(old) && there(new);
     assert!(!(sharing && both), "both could be started: {kill:?}");
+}
+
+fn shares(case: &Case) -> bool {
+    ["link", "swap"].contains(&case.trip.mode.as_str())
+}
+
+/// New is whole and serves what old held, and old is out of use where it has its files.
+fn demand_new(case: &Case, kill: &Kill) {
+    demand_one_cluster(case, kill);
+    if shares(case) {
+        case.demand_old_does_not_start();
+    }
+    case.demand_new_serves();
+}
+
+/// Nothing of new is left, old is what it was and serves what it held, and what led there was
+/// durable in time.
+fn demand_old(case: &Case, seen: Seen, after: &str) {
+    case.demand_untouched(after);
+    demand_rows_of_old(case, seen);
+    demand_durable(case, after);
+}
+
+/// Where new was looked at after the same kill there is time for that only in a longer run.
+fn demand_rows_of_old(case: &Case, seen: Seen) {
+    if seen == Seen::Nothing || kills::many() {
+        case.demand_old_serves();
+    }
+}
+
+/// What was done since the last time was durable before anything depended on it; gives how much
+/// that was.
+fn demand_durable(case: &Case, what: &str) -> usize {
+    let wrong = lint::of(&case.trip.trace());
+    assert!(wrong.is_empty(), "{what}: {wrong:#?}");
+    let lines = fs::read_to_string(case.trip.trace()).unwrap();
+    case.trip.begin_trace();
+    lines.lines().count()
 }
 
 /// How a killed way back goes on: by the same word as ever, once it has begun and not ended.
@@ -275,152 +303,57 @@ fn back_again(case: &Case, kill: &Kill) -> &'static str {
     }
 }
 
+/// Of which cluster the rows were compared, by the time all is undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    New,
+    Nothing,
+}
+
 /// Out of what a killed command left: on or back, some killed once more on the way; and from
-/// where `resume` leads, back.
-fn leave(case: &Case, ran: &Ran, kill: &Kill) {
-    kill.demand_killed(ran);
+/// where `resume` leads, on to new and back.
+fn leave(case: &Case, kill: &Kill) -> Seen {
     let status = case.trip.run(&["status"]);
     if status.code != 0 || status.stdout.contains("everything was undone") {
         // Killed before it had begun, there is nothing to go on with and nothing to undo.
         case.demand_untouched(&format!("{kill:?}, before it had begun"));
         case.trip.run(&["resume"]).demand(4);
         case.trip.prepare();
-        return case.trip.rollback();
+        case.trip.rollback();
+        return Seen::Nothing;
     }
     if status.stdout.contains("waits for the cutover") {
         // A cutover that had not begun is begun anew, not gone on with.
         case.trip.run(&["resume"]).demand(4);
-        return case.trip.rollback();
+        case.trip.rollback();
+        return Seen::Nothing;
     }
     if status.stdout.contains("is complete and may be started") {
         // Killed when all was done.
         case.trip.run(&["resume"]).demand(4);
         case.trip.run(&["verify"]).demand(0);
-        return case.trip.rollback();
+        demand_new(case, kill);
+        case.trip.rollback();
+        return Seen::New;
     }
     if !kill.gets_out_in_spite_of_the_second(case) {
         case.trip.run(&[kill.way]).demand(0);
     }
-    if kill.way == "resume" {
+    if kill.way == "rollback" {
+        return Seen::Nothing;
+    }
+    if case.is_prepared() {
+        demand_one_cluster(case, kill);
         // Of copies there is nothing to be said before old has stopped.
-        if case.trip.mode == "copy" && case.is_prepared() {
-            case.trip.cutover();
+        if case.trip.mode == "link" {
+            case.trip.run(&["verify"]).demand(0);
         }
-        case.trip.run(&["verify"]).demand(0);
-        case.trip.rollback();
-    }
-}
-
-impl Kill {
-    fn demand_killed(&self, ran: &Ran) {
-        if !(self.near_the_end && ran.code == 0) {
-            ran.demand(KILLED);
-        }
-    }
-
-    /// Kills the way out too, where that is wanted; whether it ended before.
-    fn gets_out_in_spite_of_the_second(&self, case: &Case) -> bool {
-        self.again.as_ref().is_some_and(|again| {
-            let mut command = case.trip.command(&[self.way]);
-            command.env("PGM_FAULT", again);
-            finish(command).code == 0
-        })
-    }
-}
-
-fn at(kill: &Kill, mut command: Command) -> Command {
-    command.env("PGM_FAULT", &kill.fault);
-    command
-}
-
-/// The points of a command that are tried, after it has been run once to count them.
-fn kills(case: &Case, command: &str, wanted: Wanted) -> Vec<Kill> {
-    if command != "prepare" {
-        case.trip.prepare();
-    }
-    if command == "rollback" {
         case.trip.cutover();
     }
-    let log = case.trip.new.with_extension("points");
-    let mut counted = match command {
-        "prepare" => case.trip.first_command(&[command]),
-        _ => case.trip.command(&[command]),
-    };
-    counted.env("PGM_FAULT_LOG", &log);
-    finish(counted).demand(0);
-    let tried = chosen(case, &log, command, wanted);
+    case.trip.run(&["verify"]).demand(0);
+    demand_new(case, kill);
     case.trip.rollback();
-    tried
-}
-
-fn chosen(case: &Case, log: &Path, command: &str, wanted: Wanted) -> Vec<Kill> {
-    let text = fs::read_to_string(log).unwrap();
-    fs::remove_file(log).unwrap();
-    let names: Vec<&str> = text
-        .lines()
-        .map(|line| line.split(' ').nth(1).unwrap())
-        .collect();
-    let (all, steps) = (given("PGM_CRASH_EVERY"), given("PGM_CRASH_STEPS"));
-    let (by_steps, every) = match wanted {
-        Wanted::Any(every) => (all.is_none(), all.or(steps).unwrap_or(every)),
-        Wanted::OfCopies(every) => (false, all.unwrap_or(every)),
-    };
-    let of_kind = |name: &str| match wanted {
-        Wanted::Any(_) => !by_steps || name.starts_with(BOUNDARY),
-        Wanted::OfCopies(_) => is_of_copies(name),
-    };
-    let from = given("PGM_CRASH_FROM").unwrap_or(1);
-    let (mut found, mut tried, mut kills) = (0, 0, Vec::new());
-    for (at, _) in names.iter().enumerate().filter(|(_, name)| of_kind(name)) {
-        found += 1;
-        if at + 1 < from || (found - 1) % every != 0 {
-            continue;
-        }
-        let fault = match by_steps {
-            true => format!("{BOUNDARY}:{found}"),
-            false => (at + 1).to_string(),
-        };
-        let near_the_end = at + FEWER >= names.len();
-        let ways = ways_of(tried, by_steps && steps.is_some());
-        tried += 1;
-        kills.extend(ways.into_iter().map(|(way, again)| Kill {
-            fault: fault.clone(),
-            near_the_end,
-            way,
-            again,
-        }));
-    }
-    let (some, mode) = (kills.len(), &case.trip.mode);
-    let what = if by_steps { "boundaries" } else { "points" };
-    say(&format!(
-        "TRIED {tried} of {found} {what} of {command} by {mode}, in {some} kills"
-    ));
-    assert!(some > 0, "no point was tried");
-    kills
-}
-
-/// The ways out of a kill: both, or one after the other; every third is killed once more.
-fn ways_of(turn: usize, both: bool) -> Vec<(&'static str, Option<String>)> {
-    const WAYS: [&str; 2] = ["rollback", "resume"];
-    let way = WAYS[turn % 2];
-    let again = turn
-        .is_multiple_of(3)
-        .then(|| format!("{BOUNDARY}:{}", turn * 7 % 19 + 1));
-    match both {
-        false => vec![(way, again)],
-        true => {
-            let twice = again.map(|again| (way, Some(again)));
-            WAYS.map(|way| (way, None))
-                .into_iter()
-                .chain(twice)
-                .collect()
-        }
-    }
-}
-
-fn given(name: &str) -> Option<usize> {
-    let number = std::env::var(name).ok()?;
-    Some(number.parse().unwrap())
+    Seen::New
 }
 
 /// A disk that is full or broken in the middle: nothing is lost, and nobody is kept waiting.
@@ -445,19 +378,14 @@ fn errors_of_the_disk_in_the_middle_of_copies() {
             ran.refused(5, code, &["everything was undone"]);
             case.demand_untouched(act);
         }
-        let use_old = |how: &str| {
-            let server = case.stock.cluster.start();
-            server.sql("app", how);
-            server.stop();
-        };
-        use_old("CREATE TABLE used (id int PRIMARY KEY, note text)");
+        use_old(&case, "CREATE TABLE used (id int PRIMARY KEY, note text)");
         case.trip.prepare();
         for (act, number, errno, code) in [
             ("disk.replica.write", 2, NO_SPACE, "PGM-1401"),
             ("disk.replica.read", 3, BROKEN, "PGM-5003"),
             ("disk.replica.write", 1, BROKEN, "PGM-5003"),
         ] {
-            use_old(USED);
+            use_old(&case, USED);
             let ran = failing(case.trip.command(&["cutover"]), act, number, errno);
             ran.refused(5, code, &["waits for the cutover"]);
             let started = case.trip.old_starts();

@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use super::stock::{Stock, dump, stock};
+use super::Cluster;
+use super::stock::{Stock, copy, dump, lead_to, stock};
 use super::tree::{self, Tree};
 use super::trip::Trip;
 
@@ -49,13 +50,9 @@ impl Case {
     /// Moves the tablespace to another place, as an operator could.
     pub fn move_space(&mut self, to: &Path) {
         let from = std::mem::replace(&mut self.stock.space, to.to_owned());
-        super::stock::copy(&from, to);
+        copy(&from, to);
         fs::remove_dir_all(&from).unwrap();
-        for entry in fs::read_dir(self.stock.cluster.data.join("pg_tblspc")).unwrap() {
-            let link = entry.unwrap().path();
-            fs::remove_file(&link).unwrap();
-            symlink(to, &link).unwrap();
-        }
+        lead_to(&self.stock.cluster.data, to);
         let (from, to) = (from.to_str().unwrap(), to.to_str().unwrap());
         self.stock.dump = self.stock.dump.replace(from, to);
         self.before = kept(&self.stock);
@@ -103,6 +100,38 @@ impl Case {
         let served = dump(&new);
         server.stop();
         demand_same_text(wanted, &served);
+    }
+
+    /// A copy of old serves the schema and the rows it always had.
+    pub fn demand_old_serves(&self) {
+        self.demand_serves(&self.trip.old_bindir, &self.trip.old);
+    }
+
+    /// A copy of new serves the schema and the rows of old; new itself is not started, so that the
+    /// way back stays open.
+    pub fn demand_new_serves(&self) {
+        self.demand_serves(&self.trip.new_bindir, &self.trip.new);
+    }
+
+    fn demand_serves(&self, bindir: &Path, data: &Path) {
+        let double = self.double(bindir, data);
+        let server = double.start();
+        let served = dump(&double);
+        server.stop();
+        let (there, here) = (double.scratch().join("space"), &self.stock.space);
+        let served = served.replace(there.to_str().unwrap(), here.to_str().unwrap());
+        demand_same_text(&self.stock.dump, &served);
+    }
+
+    /// The same cluster and its tablespace once more.
+    fn double(&self, bindir: &Path, data: &Path) -> Cluster {
+        let double = super::place(bindir);
+        let space = double.scratch().join("space");
+        copy(data, &double.data);
+        copy(&self.stock.space, &space);
+        lead_to(&double.data, &space);
+        fs::write(double.data.join("pg_hba.conf"), "local all all trust\n").unwrap();
+        double
     }
 
     /// Whether prepare is done and the cutover is not begun.

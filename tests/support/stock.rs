@@ -34,12 +34,7 @@ pub fn stock(installation: &str) -> Stock {
     let space = cluster.scratch().join("space");
     copy(&template.join("data"), &cluster.data);
     copy(&template.join("space"), &space);
-    let links = cluster.data.join("pg_tblspc");
-    for entry in fs::read_dir(&links).unwrap() {
-        let link = entry.unwrap().path();
-        fs::remove_file(&link).unwrap();
-        symlink(&space, &link).unwrap();
-    }
+    lead_to(&cluster.data, &space);
     // The server that stocked the template may have kept its place in mind.
     let dump = fs::read_to_string(template.join("dump.sql")).unwrap();
     let placed = space.to_str().unwrap();
@@ -136,6 +131,15 @@ pub fn dump_by(dumper: &str, cluster: &Cluster, options: &[&str]) -> String {
         .lines()
         .filter(|line| !line.is_empty() && !passing.iter().any(|start| line.starts_with(start)));
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Lets the links of a cluster with one tablespace lead there.
+pub fn lead_to(data: &Path, space: &Path) {
+    for entry in fs::read_dir(data.join("pg_tblspc")).unwrap() {
+        let link = entry.unwrap().path();
+        fs::remove_file(&link).unwrap();
+        symlink(space, &link).unwrap();
+    }
 }
 
 /// Copies a tree as it is.
