@@ -315,6 +315,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_file_is_empty_or_refused_as_a_server_would_wait_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("postgresql.conf");
+        std::fs::write(&file, "include '/dev/null'\nport = 1\n").unwrap();
+        assert_eq!(last(&read(&file).unwrap(), "port"), Some("1"));
+        let pipe = dir.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::fs::write(&file, "include 'pipe'\nport = 1\n").unwrap();
+        assert_eq!(read(&file).unwrap_err().code(), Code::NotReadable);
+    }
+
+    #[test]
     fn an_include_of_itself_ends() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("postgresql.conf");

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::conf;
+use super::{conf, regular};
 use crate::error::{Code, Error, Result};
 
 /// As in the server: an include that includes itself has to end somewhere.
@@ -90,7 +90,7 @@ fn read_into(path: &Path, depth: usize, lines: &mut Vec<Line>) -> Result<()> {
         let message = format!("files are nested too deep at {}", path.display());
         return Err(Error::new(Code::NotReadable, message));
     }
-    let bytes = std::fs::read(path).map_err(|e| Error::io(Code::NotReadable, "read", path, &e))?;
+    let bytes = regular::read(path).map_err(|e| Error::io(Code::NotReadable, "read", path, &e))?;
     for line in parse(path, &String::from_utf8_lossy(&bytes)) {
         let included = match included(&line) {
             Some((word, value)) => conf::included_by(word, value, path)?,
@@ -172,6 +172,15 @@ mod tests {
         let fields = fields(line).into_iter();
         let words = |field: Field| field.iter().map(Word::written).collect();
         fields.map(words).collect()
+    }
+
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(read(&pipe).unwrap_err().code(), Code::NotReadable);
+        assert_eq!(read(Path::new("/dev/null")).unwrap(), []);
     }
 
     #[test]

@@ -1,20 +1,26 @@
 //! Files that are read from first to last.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{Error, ErrorKind, Read, Result};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
-/// The bytes of a regular file.
+/// The bytes of a regular file; of the null device, which is what people name for a file with
+/// nothing in it, none.
 ///
 /// Whoever owns a cluster may have put a pipe where the file should be, which nobody ever writes
-/// to: anything but a file is refused instead of waited for.
+/// to: anything else is refused instead of waited for.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let mut file = File::from(open(path, flags, Mode::empty())?);
-    if !file.metadata()?.is_file() {
+    let found = file.metadata()?;
+    if is_null_device(&found) {
+        return Ok(Vec::new());
+    }
+    if !found.is_file() {
         return Err(Error::new(
             ErrorKind::InvalidInput,
             "it is not a regular file",
@@ -25,9 +31,29 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// By its number, not by its name: a link, or another name of the device, leads to it too.
+fn is_null_device(found: &Metadata) -> bool {
+    found.file_type().is_char_device()
+        && std::fs::metadata("/dev/null")
+            .is_ok_and(|null| null.file_type().is_char_device() && null.rdev() == found.rdev())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_null_device_is_an_empty_file_and_other_devices_are_none() {
+        let place = tempfile::tempdir().unwrap();
+        let link = place.path().join("link");
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        for path in [Path::new("/dev/null"), &link] {
+            assert_eq!(read(path).unwrap(), b"");
+        }
+        // It has no end.
+        let error = read(Path::new("/dev/zero")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
 
     #[test]
     fn a_pipe_is_refused_and_not_waited_for() {
