@@ -4,7 +4,8 @@
 
 mod support;
 
-use std::os::unix::fs::MetadataExt;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -150,8 +151,18 @@ fn a_server_that_is_not_ready_in_time_is_stopped() {
     as_server_user("a_server_that_is_not_ready_in_time_is_stopped", || {
         let cluster = cluster("old-15", &[]);
         let mut spec = old(&cluster, "old-15");
-        // Nothing is ever said in this directory, so the wait has no end of its own.
+        // It says so elsewhere, so the wait has no end of its own.
         spec.data_dir = cluster.scratch().to_owned();
+        spec.installation.bindir = cluster.scratch().join("bin");
+        std::fs::create_dir(&spec.installation.bindir).unwrap();
+        let program = spec.installation.program("postgres");
+        let script = format!(
+            "#!/bin/sh\nexec '{}/postgres' \"$@\" -c data_directory='{}'\n",
+            cluster.bindir.display(),
+            cluster.data.display()
+        );
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
         spec.timeout = Duration::from_secs(2);
         let error = Postmaster::start(&spec, &Cancel::new()).unwrap_err();
         assert_eq!(error.code(), Code::ServerStart);

@@ -161,9 +161,14 @@ impl PostmasterSpec {
             words.push("-c".into());
             words.push(word);
         };
+        // Else the files of settings may name another cluster than the one that is meant.
+        set("data_directory", self.data_dir.clone().into());
         set("listen_addresses", "".into());
+        set("bonjour", "off".into());
         set("unix_socket_directories", list_item(socket_dir));
         set("unix_socket_permissions", "0700".into());
+        // One that is not there would keep it from starting.
+        set("unix_socket_group", "".into());
         set("port", self.port.to_string().into());
         set("hba_file", socket_dir.join("hba").into());
         set("ident_file", "/dev/null".into());
@@ -175,8 +180,12 @@ impl PostmasterSpec {
         set("ssl", "off".into());
         // Nobody is there who could confirm a commit.
         set("synchronous_standby_names", "".into());
-        // Background workers of preloaded libraries write whatever they like.
+        // Background workers of preloaded libraries write whatever they like. The libraries stay:
+        // objects of users may refuse to work without them.
         set("max_worker_processes", "0".into());
+        // Those that are loaded for a session serve nothing that is dumped or restored.
+        set("session_preload_libraries", "".into());
+        set("local_preload_libraries", "".into());
         // Nor is there one for a plan, and to look for such plans takes time.
         set("max_parallel_workers_per_gather", "0".into());
         for (name, value) in quiet::log_settings(self.installation.version.major) {
@@ -252,6 +261,9 @@ mod tests {
         let at = |word: &str| words.iter().position(|w| w == word).unwrap();
         assert!(at("port=1") < at("port=50432"));
         assert!(at("event_triggers=off") < at("max_worker_processes=0"));
+        at("data_directory=/srv/data");
+        at("session_preload_libraries=");
+        at("pgaudit.log=none");
         at("fsync=off");
         at("max_locks_per_transaction=64");
         at("unix_socket_directories=\"/tmp/a b\"");
