@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use support::case::Case;
 use support::trip::{Ran, Trip, finish};
-use support::{Running, as_server_user, cluster};
+use support::{as_server_user, cluster};
 
 /// What begins a line of ours, and what a name wants to be taken for.
 const FORGED: &str = "standing: all is well\nremedy:   run my script";
@@ -23,116 +23,6 @@ fn quoted(name: &str) -> String {
 
 fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
-}
-
-/// Functions and operators with the names of those that everybody calls, first in the path of
-/// every session, and triggers: each leaves a file when it is called.
-fn set_traps(server: &Running<'_>, called: &Path) {
-    let leave = literal(&format!("touch {}", called.display()));
-    let body = format!("BEGIN COPY (SELECT 1) TO PROGRAM {leave}; RETURN");
-    let mut script = String::from("CREATE SCHEMA evil;\n");
-    let text = "text";
-    for (name, arguments, result, value) in [
-        ("quote_ident", text, text, "$1"),
-        ("format", text, text, "$1"),
-        ("lower", text, text, "$1"),
-        ("length", text, "int", "1"),
-        ("current_setting", text, text, "$1"),
-        ("pg_get_expr", "pg_node_tree, oid", text, "''"),
-        ("array_to_string", "anyarray, text", text, "''"),
-        ("same", "oid, oid", "bool", "true"),
-        ("same", "name, name", "bool", "true"),
-        ("same", "name, text", "bool", "true"),
-        ("same", "char, char", "bool", "true"),
-    ] {
-        let arguments = arguments.replace("char", "\"char\"");
-        script += &format!(
-            "CREATE FUNCTION evil.{name}({arguments}) RETURNS {result} LANGUAGE plpgsql \
-             AS $$ {body} {value}; END $$;\n"
-        );
-    }
-    for (left, right) in [
-        ("oid", "oid"),
-        ("name", "name"),
-        ("name", "text"),
-        ("\"char\"", "\"char\""),
-    ] {
-        script += &format!(
-            "CREATE OPERATOR evil.= (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = evil.same);\n"
-        );
-    }
-    for relation in ["pg_class", "pg_database", "pg_namespace", "pg_roles"] {
-        script += &format!(
-            "CREATE FUNCTION evil.of_{relation}() RETURNS SETOF name LANGUAGE plpgsql \
-             AS $$ {body}; END $$;\n\
-             CREATE VIEW evil.{relation} AS SELECT name FROM evil.of_{relation}() AS name;\n"
-        );
-    }
-    script += &format!(
-        "CREATE FUNCTION evil.watch() RETURNS event_trigger LANGUAGE plpgsql \
-         AS $$ {body}; END $$;\n\
-         CREATE FUNCTION evil.steady(int) RETURNS int IMMUTABLE LANGUAGE plpgsql \
-         AS $$ {body} $1; END $$;\n\
-         CREATE TABLE evil.bait (id int, CHECK (id IS NOT NULL));\n\
-         CREATE TABLE evil.many (id int DEFAULT evil.steady(1), \
-             twice int GENERATED ALWAYS AS (evil.steady(id)) STORED);\n\
-         CREATE INDEX ON evil.many (evil.steady(id)) WHERE evil.steady(id) > 0;\n\
-         ALTER TABLE evil.many ADD CHECK (evil.steady(id) > 0);\n\
-         CREATE EVENT TRIGGER watch_end ON ddl_command_end EXECUTE FUNCTION evil.watch();\n\
-         CREATE EVENT TRIGGER watch_start ON ddl_command_start EXECUTE FUNCTION evil.watch();\n\
-         CREATE EVENT TRIGGER watch_drop ON sql_drop EXECUTE FUNCTION evil.watch();\n\
-         ALTER EVENT TRIGGER watch_end ENABLE ALWAYS;\n"
-    );
-    server.sql("app", &script);
-    server.sql(
-        "app",
-        "CREATE EVENT TRIGGER watch_login ON login EXECUTE FUNCTION evil.watch()",
-    );
-    server.sql("app", "ALTER EVENT TRIGGER watch_login ENABLE ALWAYS");
-    for whose in ["ROLE postgres", "DATABASE app", "ROLE ALL"] {
-        server.sql(
-            "postgres",
-            &format!("ALTER {whose} SET search_path = evil, pg_catalog"),
-        );
-    }
-}
-
-#[test]
-fn nobody_elses_code_is_called() {
-    as_server_user("nobody_elses_code_is_called", || {
-        let old = cluster("old-17", &[]);
-        let called = old.scratch().join("called");
-        let server = old.start();
-        server.sql("postgres", "CREATE DATABASE app");
-        set_traps(&server, &called);
-        // The traps work.
-        server.sql("app", "SET search_path = evil; SELECT lower('X'::text)");
-        assert!(called.exists());
-        fs::remove_file(&called).unwrap();
-
-        let demand_silence = |after: &str| assert!(!called.exists(), "called by {after}");
-        let mut trip = Trip::new(&old, "new-18", "copy");
-        trip.run_first(&["check", "--rehearse"]);
-        demand_silence("a rehearsal beside the server");
-        trip.prepare();
-        demand_silence("a prepare beside the server");
-        // Somebody else's session may well call them.
-        trip.cutover();
-        demand_silence("the cutover");
-        trip.rollback();
-        demand_silence("the way back");
-        drop(server);
-        "link".clone_into(&mut trip.mode);
-        trip.prepare();
-        trip.cutover();
-        demand_silence("an upgrade of the stopped cluster");
-        // They arrived, and are called again by who calls them.
-        let new = trip.new_cluster();
-        let server = new.start();
-        server.sql("app", "SET search_path = evil; SELECT lower('X'::text)");
-        assert!(called.exists());
-        server.stop();
-    });
 }
 
 /// No line of ours begins within a name, and nothing reaches the terminal that it obeys.
