@@ -7,7 +7,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -288,14 +288,31 @@ fn what_killed_runs_left_among_temporary_files_goes() {
         }
         // As if the server had left nothing that names it.
         let _ = fs::remove_file(case.trip.new.join("postmaster.opts"));
-        for dir in left() {
-            let times = fs::FileTimes::new().set_modified(begun - Duration::from_secs(3600));
-            fs::File::open(dir).unwrap().set_times(times).unwrap();
-        }
         let mut rollback = case.trip.command(&["rollback"]);
         rollback.env("TMPDIR", &temporary);
         support::trip::finish(rollback).demand(0);
-        assert_eq!(left(), Vec::<std::path::PathBuf>::new());
+        assert_eq!(left(), Vec::<PathBuf>::new());
         case.demand_untouched("a killed prepare");
+        say("TRIED a socket of a prepare that was killed a moment ago");
+
+        // A throw-away cluster, whose server is about to notice.
+        let check = |words: &[&str]| {
+            let mut check = case.trip.first_command(words);
+            check.env("TMPDIR", &temporary);
+            check
+        };
+        let underway = case.trip.begin(check(&["check", "--rehearse"]));
+        let serves = |dir: &PathBuf| {
+            let found = walkdir::WalkDir::new(dir).max_depth(2).into_iter();
+            let mut found = found.filter_map(Result::ok);
+            found.any(|entry| entry.file_name() == "postmaster.pid")
+        };
+        while !left().iter().any(serves) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        underway.kill();
+        support::trip::finish(check(&["check"])).demand(0);
+        assert_eq!(left(), Vec::<PathBuf>::new());
+        say("TRIED a throw-away cluster of a check that was killed a moment ago");
     });
 }

@@ -15,7 +15,12 @@ use crate::error::{Code, Error, Result};
 
 /// How each of them begins.
 const PREFIX: &str = "pg_migrator-";
-/// Whoever makes one holds it a moment later; what nobody holds after this is nobody's.
+/// What it is made with, and keeps until it is held: whoever finds one like this, and held by
+/// nobody, may be about to be quicker than who has made it.
+const UNHELD: u32 = 0o500;
+/// What it has from then on: one like this that nobody holds has lost who held it.
+const HELD: u32 = 0o700;
+/// Whoever makes one holds it a moment later; what was never held after this is nobody's.
 const MOMENT: Duration = Duration::from_secs(60);
 
 /// A directory for its owner alone, which goes with this value and is held as long.
@@ -33,10 +38,12 @@ impl Temporary {
         };
         let dir = tempfile::Builder::new()
             .prefix(PREFIX)
-            .permissions(Permissions::from_mode(0o700))
+            .permissions(Permissions::from_mode(UNHELD))
             .tempdir_in(parent)
             .map_err(|error| unmade(&error))?;
         let held = Lock::on_directory(dir.path())?;
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(HELD))
+            .map_err(|error| unmade(&error))?;
         Ok(Self { dir, _held: held })
     }
 
@@ -52,7 +59,9 @@ pub fn temporary() -> Result<Temporary> {
 }
 
 /// Removes what runs have left here that were killed: directories of our name and our user that
-/// nobody holds, unless a server still uses them.
+/// were held and are not any more, unless a server still uses them.
+///
+/// The kernel gives a lock back with its holder and not before, so nobody's is taken who lives.
 ///
 /// A wish: what cannot be removed is left for the next one.
 pub fn sweep(parent: &Path, used: impl Fn(&Path) -> bool) {
@@ -61,7 +70,7 @@ pub fn sweep(parent: &Path, used: impl Fn(&Path) -> bool) {
     };
     for entry in entries.flatten() {
         let path = entry.path();
-        if !is_of_ours(&path, &entry.file_name()) {
+        if !is_forsaken(&path, &entry.file_name()) {
             continue;
         }
         if let Ok(_held) = Lock::on_directory(&path)
@@ -72,7 +81,9 @@ pub fn sweep(parent: &Path, used: impl Fn(&Path) -> bool) {
     }
 }
 
-fn is_of_ours(path: &Path, name: &OsStr) -> bool {
+/// Whether it is one of ours that is forsaken unless somebody holds it. One that was not yet held is
+/// not even tried: whoever has made it would find it taken.
+fn is_forsaken(path: &Path, name: &OsStr) -> bool {
     // One of a time to come was made before the clock was set back.
     let old = |modified: SystemTime| match modified.elapsed() {
         Ok(age) => age > MOMENT,
@@ -83,7 +94,7 @@ fn is_of_ours(path: &Path, name: &OsStr) -> bool {
             found.is_dir()
                 && found.uid() == nix::unistd::geteuid().as_raw()
                 && found.mode() & 0o077 == 0
-                && found.modified().is_ok_and(old)
+                && (found.mode() & 0o777 != UNHELD || found.modified().is_ok_and(old))
         })
 }
 
@@ -122,16 +133,21 @@ mod tests {
         let precious = make("precious", 0o700);
         let young = make("pg_migrator-4", 0o700);
         fs::write(young.join("another"), "").unwrap();
+        let made_now = make("pg_migrator-7", UNHELD);
+        dated(&made_now, SystemTime::now());
+        let never_held = make("pg_migrator-8", UNHELD);
         let held = Temporary::in_dir(parent.path()).unwrap();
         aged(held.path());
+        fs::write(held.path().join("file"), "").unwrap();
         let link = parent.path().join("pg_migrator-5");
         std::os::unix::fs::symlink(&precious, &link).unwrap();
 
         sweep(parent.path(), |path| path == used);
-        assert!(!forsaken.exists() && !of_tomorrow.exists());
-        for kept in [&used, &open, &precious, &young, &link] {
+        for gone in [&forsaken, &of_tomorrow, &young, &never_held] {
+            assert!(!gone.exists(), "{}", gone.display());
+        }
+        for kept in [&used, &open, &precious, &made_now, &link, held.path()] {
             assert!(kept.join("file").exists(), "{}", kept.display());
         }
-        assert!(held.path().exists());
     }
 }

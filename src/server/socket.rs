@@ -3,11 +3,10 @@
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::sys::signal::kill;
-use nix::unistd::Pid;
-
+use super::command::Pauses;
+use super::spec::CLUSTER_NAME;
 use crate::disk::{self, Area, Temporary};
 use crate::error::{Code, Error, Remedy, Result};
 
@@ -54,16 +53,31 @@ impl PrivateSocket {
     }
 }
 
+/// How long a server is waited for whose run was killed: the kernel has told it to stop.
+const GOING: Duration = Duration::from_secs(5);
+
 /// Removes directories among temporary files that killed runs have left, also of throw-away
-/// clusters; not one of a server that lives.
+/// clusters; not one of a server that lives on.
 pub fn sweep_temporary(socket_parent: Option<&Path>) {
     let temporary = std::env::temp_dir();
     let mut parents = vec![temporary.as_path(), Path::new("/tmp")];
     parents.extend(socket_parent);
     parents.dedup();
     for parent in parents {
-        disk::sweep(parent, has_server);
+        disk::sweep(parent, keeps_its_server);
     }
+}
+
+fn keeps_its_server(dir: &Path) -> bool {
+    let begun = Instant::now();
+    let mut pauses = Pauses::new();
+    while has_server(dir) {
+        if begun.elapsed() > GOING {
+            return true;
+        }
+        pauses.pause();
+    }
+    false
 }
 
 /// A private server keeps its number beside its socket, any server in its data directory.
@@ -81,10 +95,23 @@ fn names_a_process(file: &Path) -> bool {
         .lines()
         .next()
         .and_then(|line| line.trim().parse().ok());
-    number.is_some_and(|number: i32| {
-        let process = Pid::from_raw(number.saturating_abs());
-        kill(process, None) != Err(Errno::ESRCH)
-    })
+    number.is_some_and(|number: i32| is_server_of_ours(number.saturating_abs()))
+}
+
+/// Another process may have been given the number since, and may live for ever.
+#[cfg(target_os = "linux")]
+fn is_server_of_ours(process: i32) -> bool {
+    let words = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    let named = format!("cluster_name={CLUSTER_NAME}");
+    words
+        .split(|byte| *byte == 0)
+        .any(|word| word == named.as_bytes())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_server_of_ours(process: i32) -> bool {
+    use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
+    kill(Pid::from_raw(process), None) != Err(Errno::ESRCH)
 }
 
 /// Removes what a killed run has left, if the path is such a directory and ours.
