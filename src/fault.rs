@@ -10,8 +10,9 @@
 //! with that error, as of a disk that is full or broken; `*` is any act, and `PGM_FAULT_ACTS=FILE`
 //! gets their names, with the step that was at work. `PGM_TRACE=FILE` gets every change to a file
 //! and what the engine did between them. `PGM_PLANT=NAME` makes the program wrong in a known way:
-//! a test that would not see that is no test. A test that runs in the process itself may look
-//! around at each point ([`watch`]).
+//! a test that would not see that is no test. `PGM_LIMIT=SECONDS` is how long programs may take that
+//! are not waited for for ever. A test that runs in the process itself may look around at each point
+//! ([`watch`]).
 
 #[cfg(feature = "fault")]
 mod active;
@@ -40,5 +41,12 @@ pub fn planted(_mistake: &str) -> bool {
     false
 }
 
+/// How long something may take that may take so long.
+#[cfg(not(feature = "fault"))]
+#[inline(always)]
+pub fn limit(usual: std::time::Duration) -> std::time::Duration {
+    usual
+}
+
 #[cfg(feature = "fault")]
-pub use active::{error, planted, point, step, trace, watch};
+pub use active::{error, limit, planted, point, step, trace, watch};

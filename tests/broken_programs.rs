@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use nix::sys::signal::Signal;
 use support::case::{Case, demand_same_text};
 use support::stock::dump;
-use support::trip::Ran;
+use support::trip::{Ran, Underway};
 use support::{as_server_user, say};
 
 /// A file beside the clusters, while which a program does not do what it should.
@@ -36,6 +36,22 @@ const FAILS: &str = "echo 'no luck today' >&2; exit 1";
 const WRITES_A_HALF: &str = "\"$real\" \"$@\" || exit; size=$(stat -c %s \"$out\"); \
      truncate -s $((size / 2)) \"$out\"; exit 0";
 
+/// While this file is there, the program does what it says.
+fn wrong(case: &Case, program: &str) -> PathBuf {
+    let scratch = case.stock.cluster.scratch();
+    scratch.join(format!("{WRONG}-{program}"))
+}
+
+fn may_go_wrong(case: &mut Case, program: &str) {
+    let text = format!(
+        "for word; do case $word in --file=*) out=${{word#--file=}};; esac; done\n\
+         if [ -e '{wrong}' ] && [ \"$1\" != --version ]; then . '{wrong}'; fi\n\
+         exec \"$real\" \"$@\"",
+        wrong = wrong(case, program).display()
+    );
+    case.trip.script(program, &text);
+}
+
 fn demand_told(ran: &Ran, what: &str) {
     assert_eq!(ran.code, 5, "{what}: {ran:?}");
     for said in ["error[PGM-", "standing: ", "everything was undone"] {
@@ -47,73 +63,111 @@ fn demand_told(ran: &Ran, what: &str) {
 fn programs_that_fail_leave_old_and_a_way_on() {
     as_server_user("programs_that_fail_leave_old_and_a_way_on", || {
         let mut case = Case::new("copy-file-range");
-        let scratch = case.stock.cluster.scratch().to_owned();
-        let wrong = |program: &str| scratch.join(format!("{WRONG}-{program}"));
         let programs: BTreeSet<&str> = WAYS.iter().map(|(program, _)| *program).collect();
         for program in programs {
-            let text = format!(
-                "for word; do case $word in --file=*) out=${{word#--file=}};; esac; done\n\
-                 if [ -e '{wrong}' ] && [ \"$1\" != --version ]; then . '{wrong}'; fi\n\
-                 exec \"$real\" \"$@\"",
-                wrong = wrong(program).display()
-            );
-            case.trip.script(program, &text);
+            may_go_wrong(&mut case, program);
         }
         for (program, way) in WAYS {
-            fs::write(wrong(program), way).unwrap();
+            fs::write(wrong(&case, program), way).unwrap();
             let what = format!("{program}: {way}");
             demand_told(&case.trip.run_first(&["prepare"]), &what);
             case.demand_untouched(&what);
-            fs::remove_file(wrong(program)).unwrap();
+            fs::remove_file(wrong(&case, program)).unwrap();
             say(&format!(
                 "TRIED a program that does what it should not: {program}"
             ));
         }
         case.trip.prepare();
-        fs::write(wrong("pg_resetwal"), FAILS).unwrap();
+        fs::write(wrong(&case, "pg_resetwal"), FAILS).unwrap();
         let ran = case.trip.run(&["cutover"]);
         ran.demand(5);
         assert!(ran.stderr.contains("waits for the cutover"), "{ran:?}");
         case.demand_untouched_files("pg_resetwal that failed in the cutover");
-        fs::remove_file(wrong("pg_resetwal")).unwrap();
+        fs::remove_file(wrong(&case, "pg_resetwal")).unwrap();
         case.trip.cutover();
         case.trip.run(&["verify"]).demand(0);
     });
+}
+
+/// What hangs, in which command, and how; what leads on when whoever waits for it has pressed Ctrl-C.
+const HANGS: [&[(&str, &str, &str, &str)]; 2] = [
+    &[
+        ("initdb", "prepare", "rollback", SLEEPS),
+        ("pg_dump", "prepare", "rollback", SLEEPS),
+        ("pg_restore", "prepare", "resume", SLEEPS),
+        ("pg_resetwal", "cutover", "cutover", SLEEPS),
+    ],
+    &[
+        ("psql", "prepare", "rollback", SLEEPS),
+        ("pg_resetwal", "prepare", "rollback", DOES_NOT_LISTEN),
+    ],
+];
+const SLEEPS: &str = "exec sleep 1000";
+const DOES_NOT_LISTEN: &str = "trap '' TERM; sleep 1000; sleep 1000";
+
+/// A command in which a program hangs, when it does; and the program's process.
+fn hanging(case: &Case, program: &str, command: &str, how: &str) -> (Underway, String) {
+    let wrong = wrong(case, program);
+    let pid = wrong.with_extension("pid");
+    fs::write(&wrong, format!("echo $$ > '{}'; {how}", pid.display())).unwrap();
+    let underway = case.trip.begin(match command {
+        "cutover" => case.trip.command(&[command]),
+        _ => case.trip.first_command(&[command]),
+    });
+    let begun = Instant::now();
+    let number = loop {
+        let text = fs::read_to_string(&pid).unwrap_or_default();
+        if text.ends_with('\n') {
+            break text.trim().to_owned();
+        }
+        assert!(begun.elapsed() < support::trip::LIMIT, "{program}");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    fs::remove_file(pid).unwrap();
+    fs::remove_file(wrong).unwrap();
+    (underway, number)
 }
 
 /// Whoever waits for it presses Ctrl-C.
 #[test]
 fn a_program_that_hangs_can_be_interrupted() {
     as_server_user("a_program_that_hangs_can_be_interrupted", || {
-        let mut case = Case::new("link");
-        let wrong = case.stock.cluster.scratch().join(WRONG);
-        case.trip.script(
-            "pg_dump",
-            &format!(
-                "if [ -e '{wrong}' ] && [ \"$1\" != --version ]; then touch '{wrong}.hangs'; exec sleep 1000; fi\n\
-                 exec \"$real\" \"$@\"",
-                wrong = wrong.display()
-            ),
-        );
-        fs::write(&wrong, "").unwrap();
-        let hangs = wrong.with_extension("hangs");
-        let underway = case.trip.begin(case.trip.first_command(&["prepare"]));
-        let begun = SystemTime::now();
-        while !hangs.exists() {
-            assert!(begun.elapsed().unwrap() < support::trip::LIMIT);
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        underway.signal(Signal::SIGINT);
-        let ran = underway.wait();
-        ran.demand(130);
-        assert!(ran.stderr.contains("standing: "), "{ran:?}");
-        case.demand_untouched_old("a dump that hangs");
-        say("TRIED a program that hangs");
-        fs::remove_file(&wrong).unwrap();
-        case.trip.run(&["resume"]).demand(0);
-        case.trip.cutover();
-        case.trip.run(&["verify"]).demand(0);
+        // Two at once: mostly one waits.
+        std::thread::scope(|scope| {
+            for hang in HANGS {
+                scope.spawn(|| interrupt_those_that_hang(hang));
+            }
+        });
     });
+}
+
+fn interrupt_those_that_hang(hang: &[(&str, &str, &str, &str)]) {
+    let mut case = Case::new("copy");
+    for (program, ..) in hang {
+        may_go_wrong(&mut case, program);
+    }
+    for (program, command, way_on, how) in hang {
+        let (underway, number) = hanging(&case, program, command, how);
+        underway.signal(Signal::SIGINT);
+        let asked = Instant::now();
+        let ran = underway.wait();
+        ran.refused(130, "PGM-7001", &["standing: "]);
+        assert!(asked.elapsed() < Duration::from_secs(20), "{ran:?}");
+        assert!(!Path::new("/proc").join(number).exists(), "{program}");
+        let what = format!("{program} that hangs in {command}");
+        case.demand_untouched_files(&what);
+        case.trip.run(&[way_on]).demand(0);
+        match *way_on {
+            "resume" => case.demand_prepared(),
+            "cutover" => {
+                case.trip.run(&["verify"]).demand(0);
+                case.trip.rollback();
+            }
+            _ => case.demand_untouched(&what),
+        }
+        say(&format!("TRIED {what}"));
+    }
+    case.demand_back("programs that hang");
 }
 
 /// Also before anything has begun: a disk that does not answer, say.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use support::case::Case;
 use support::shop::one;
-use support::trip::{LIMIT, Underway};
+use support::trip::{LIMIT, Underway, finish};
 use support::{as_server_user, processes_in, say};
 
 /// Begins a command and waits until it stands still at this point of this step.
@@ -288,5 +288,61 @@ fn new_that_goes_with_files_of_old_is_missed() {
                 "TRIED new that goes with files of old in it: {point}"
             ));
         }
+    });
+}
+
+/// Nobody is there to press Ctrl-C: what has little to do and does not end ends the cutover, and old
+/// may be started.
+#[test]
+fn a_program_that_hangs_does_not_keep_service_down() {
+    as_server_user("a_program_that_hangs_does_not_keep_service_down", || {
+        let mut case = Case::new("link");
+        let hangs = case.stock.cluster.scratch().join("hangs");
+        for program in ["pg_resetwal", "pg_ctl"] {
+            let text = format!(
+                "if [ -e '{0}' ] && [ \"$1\" != --version ]; then echo $$ > '{0}'; exec sleep 1000; fi\n\
+                 exec \"$real\" \"$@\"",
+                hangs.with_extension(program).display()
+            );
+            case.trip.script(program, &text);
+        }
+        for (program, limit, words) in [
+            ("pg_resetwal", "2", &["prepare"][..]),
+            ("pg_resetwal", "2", &["cutover"]),
+            ("pg_ctl", "2", &["cutover", "--start"]),
+        ] {
+            let mark = hangs.with_extension(program);
+            fs::write(&mark, "").unwrap();
+            let mut command = match words {
+                ["prepare"] => case.trip.first_command(words),
+                _ => case.trip.command(words),
+            };
+            let ran = finish({
+                command.env("PGM_LIMIT", limit);
+                command
+            });
+            let said = [
+                "standing: ",
+                "was killed",
+                "may be started",
+                "find out what it waited for",
+            ];
+            ran.refused(5, "PGM-3007", &said);
+            let number = fs::read_to_string(&mark).unwrap();
+            assert!(!Path::new("/proc").join(number.trim()).exists());
+            fs::remove_file(&mark).unwrap();
+            match words {
+                ["prepare"] => {
+                    case.demand_untouched("a pg_resetwal that hangs");
+                    case.trip.prepare();
+                }
+                _ => case.demand_prepared(),
+            }
+            let started = case.trip.old_starts();
+            assert!(started.status.success(), "{started:?}");
+            say(&format!("TRIED {program} that hangs for ever in {words:?}"));
+        }
+        case.trip.cutover();
+        case.trip.run(&["verify"]).demand(0);
     });
 }

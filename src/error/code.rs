@@ -194,6 +194,8 @@ codes! {
         "A program of the PostgreSQL installation ended with an error. Its last lines are in the facts, all of them in the file named there."
     3006 HookFailed Work "a command of the operator failed"
         "A command given with --pause-command, --resume-command, --stop-old-command, --start-old-command or --start-new-command ended with an error, did not end in time, or did not do what it is for. It was run with sh -c as the owner of the old data directory. Its output is in the log named in the facts."
+    3007 ProgramHangs Work "a PostgreSQL program did not end"
+        "A program that has little to do (pg_resetwal, pg_ctl that waits for a server, postgres that is asked for a setting) has not ended within a time that is long for it, and was killed with all it had started. It may have waited for a disk that does not answer, or something else lies in its place. In the cutover that is undone, so that old can serve again; run the command again when the reason is gone. Programs whose work grows with the cluster (initdb, pg_dump, pg_restore, psql) are waited for as long as they take: Ctrl-C ends them."
     4001 DumpFailed Work "the schema of the old cluster could not be dumped"
         "pg_dump or pg_dumpall of the new installation failed on the old cluster. Its messages are in the facts."
     4002 RestoreFailed Work "the schema could not be restored in the new cluster"

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 static REACHED: AtomicU64 = AtomicU64::new(0);
 static ASKED: AtomicU64 = AtomicU64::new(0);
@@ -91,6 +92,13 @@ pub fn trace(line: &str) {
 /// Whether this mistake is to be made.
 pub fn planted(mistake: &str) -> bool {
     std::env::var("PGM_PLANT").is_ok_and(|planted| planted == mistake)
+}
+
+/// How long something may take that may take so long.
+pub fn limit(usual: Duration) -> Duration {
+    let wanted = std::env::var("PGM_LIMIT");
+    let wanted = wanted.ok().and_then(|seconds| seconds.parse().ok());
+    wanted.map_or(usual, Duration::from_secs)
 }
 
 /// A lost line makes a matrix shorter, or shows as an act that was never made; whoever reads the

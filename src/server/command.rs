@@ -167,26 +167,47 @@ impl Turns {
     }
 }
 
-/// Waits for a child; ends it, and everything it has started, when a stop is requested.
+/// How a child came to its end.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// Nothing where it does not even end when it is killed: it waits for a disk that does not
+    /// answer.
+    pub(super) status: Option<ExitStatus>,
+    /// Whether it was ended because its time was up.
+    pub(super) late: bool,
+}
+
+/// Waits for a child; ends it, and everything it has started, when a stop is requested or its time
+/// is up.
 pub(super) fn wait(
     child: &mut Child,
     mut turns: Option<Turns>,
+    limit: Option<Duration>,
     cancel: &Cancel,
-) -> std::io::Result<ExitStatus> {
+) -> std::io::Result<Ended> {
     let mut pauses = Pauses::new();
+    let begun = Instant::now();
     let mut asked: Option<Instant> = None;
+    let mut late = false;
     loop {
+        // Asked once more when time is up: we may have stood still, and not the child.
+        let over = limit.is_some_and(|limit| begun.elapsed() >= limit);
         if let Some(status) = child.try_wait()? {
-            return Ok(status);
+            let status = Some(status);
+            return Ok(Ended { status, late });
         }
         match asked {
-            None if cancel.requested() => {
+            None if over || cancel.requested() => {
+                late = !cancel.requested();
                 signal_group(child, Signal::SIGTERM);
                 // Who rests hears nothing.
                 signal_group(child, Signal::SIGCONT);
                 asked = Some(Instant::now());
             }
             None => turns.iter_mut().for_each(|turns| turns.look(child)),
+            Some(since) if since.elapsed() > GRACE + BURIAL => {
+                return Ok(Ended { status: None, late });
+            }
             Some(since) if since.elapsed() > GRACE => signal_group(child, Signal::SIGKILL),
             Some(_) => {}
         }
@@ -248,7 +269,15 @@ pub(super) fn describe(status: ExitStatus) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
+
+    fn ended(child: &mut Child, turns: Option<Turns>, cancel: &Cancel) -> String {
+        let ended = wait(child, turns, None, cancel).unwrap();
+        assert!(!ended.late);
+        describe(ended.status.unwrap())
+    }
 
     fn sh(script: &str) -> Command {
         let mut command = isolated(Path::new("/bin/sh"), Signal::SIGKILL);
@@ -282,9 +311,32 @@ mod tests {
         let mut child = sh("sleep 60").spawn().unwrap();
         cancel.request(2);
         let started = Instant::now();
-        let status = wait(&mut child, None, &cancel).unwrap();
-        assert_eq!(describe(status), "killed by signal 15");
+        let status = ended(&mut child, None, &cancel);
+        assert_eq!(status, "killed by signal 15");
         assert!(started.elapsed() < GRACE);
+    }
+
+    /// Whoever does not hear is killed, and whatever was started meanwhile.
+    #[test]
+    fn a_child_whose_time_is_up_is_ended() {
+        let cancel = Cancel::new();
+        let limit = Some(Duration::from_millis(300));
+        for (script, signal) in [("sleep 60", 15), ("trap '' TERM; sleep 60; sleep 60", 9)] {
+            let mut child = sh(script).spawn().unwrap();
+            let started = Instant::now();
+            let ended = wait(&mut child, None, limit, &cancel).unwrap();
+            assert!(ended.late);
+            let status = describe(ended.status.unwrap());
+            assert_eq!(status, format!("killed by signal {signal}"));
+            assert!(started.elapsed() < GRACE * 2);
+            // Nobody is left to hold the pipe open.
+            let mut rest = String::new();
+            child.stdout.unwrap().read_to_string(&mut rest).unwrap();
+        }
+        let mut child = sh("sleep 0.1; exit 3").spawn().unwrap();
+        let ended = wait(&mut child, None, Some(GRACE), &cancel).unwrap();
+        assert!(!ended.late);
+        assert_eq!(describe(ended.status.unwrap()), "3");
     }
 
     #[test]
@@ -301,9 +353,9 @@ mod tests {
                 std::thread::sleep(TURN * 3 / 2);
                 cancel.request(2);
             });
-            wait(&mut child, Some(turns), &cancel).unwrap()
+            ended(&mut child, Some(turns), &cancel)
         });
-        assert_eq!(describe(status), "killed by signal 15");
+        assert_eq!(status, "killed by signal 15");
         assert!(started.elapsed() > TURN && started.elapsed() < GRACE);
     }
 
@@ -314,8 +366,7 @@ mod tests {
             resting: true,
             since: Instant::now(),
         };
-        let status = wait(&mut child, Some(turns), &Cancel::new()).unwrap();
-        assert_eq!(describe(status), "3");
+        assert_eq!(ended(&mut child, Some(turns), &Cancel::new()), "3");
     }
 
     #[cfg(target_os = "linux")]
@@ -324,7 +375,7 @@ mod tests {
         let mut child = std::thread::spawn(|| sh("exec sleep 60").spawn().unwrap())
             .join()
             .unwrap();
-        let status = wait(&mut child, None, &Cancel::new()).unwrap();
-        assert_eq!(describe(status), "killed by signal 9");
+        let status = ended(&mut child, None, &Cancel::new());
+        assert_eq!(status, "killed by signal 9");
     }
 }

@@ -13,8 +13,9 @@ use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::{Version, quote};
 use crate::work::Cancel;
 
-/// How long a program may take to say its version: one on a distant disk takes a moment.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// How long a program may take to say its version, or a setting: one on a distant disk takes a
+/// moment.
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// Which of the two clusters something belongs to.
 #[derive(
@@ -140,6 +141,7 @@ impl Installation {
             .args(["-C", name])
             .args([path_option("-D", config_dir)])
             .about("setting", name)
+            .within(ANSWER_LIMIT)
             .run(&Cancel::new())?;
         let text = String::from_utf8_lossy(&output.stdout);
         Ok(text.trim_end_matches('\n').to_owned())

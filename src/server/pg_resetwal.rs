@@ -2,12 +2,17 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
 
 use super::installation::Installation;
 use super::program::{Program, path_option};
 use crate::error::Result;
 use crate::pg::{FullXid, MajorVersion, MultiXid, Oid, Xid};
 use crate::work::Cancel;
+
+/// How long it may take: it writes a control file and one segment of WAL, of 1 GB at most, and
+/// service is down meanwhile.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// The counters to set; what is `None` stays.
 ///
@@ -71,6 +76,7 @@ impl PgResetwal {
             .args(self.args(installation.version.major))
             .args([path_option("--pgdata=", data_dir)])
             .about("data directory", data_dir.to_string_lossy())
+            .within(LIMIT)
             .log_to(log)
     }
 

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -13,6 +14,7 @@ use super::command;
 use super::installation::Installation;
 use super::veil::Veil;
 use crate::error::{Code, Error, Remedy, Result};
+use crate::fault;
 use crate::pg::quote;
 use crate::work::Cancel;
 
@@ -41,6 +43,7 @@ pub struct Program<'a> {
     keep_password: bool,
     rests: bool,
     veiled: bool,
+    limit: Option<Duration>,
 }
 
 impl<'a> Program<'a> {
@@ -57,6 +60,7 @@ impl<'a> Program<'a> {
             keep_password: false,
             rests: false,
             veiled: false,
+            limit: None,
         }
     }
 
@@ -118,9 +122,19 @@ impl<'a> Program<'a> {
         self
     }
 
+    /// Ends it when it takes longer: for what has little to do, while service may be down.
+    ///
+    /// What grows with the cluster has no limit. Somebody sees it at work and can interrupt it.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.limit = Some(fault::limit(limit));
+        self
+    }
+
     /// Runs it to its end; anything but exit status 0 is an error with its last lines.
     ///
-    /// It is ended when a stop is requested, and the error is then that request.
+    /// It is ended when a stop is requested, and the error is then that request; so it is when its
+    /// time is up, and the error is then [`Code::ProgramHangs`].
     pub fn run(&self, cancel: &Cancel) -> Result<Output> {
         cancel.check()?;
         let mut errors = self.open_log()?;
@@ -154,24 +168,26 @@ impl<'a> Program<'a> {
             .map_err(|error| self.broken("start", &error))?;
         let pipe = child.stdout.take();
         let complaints = child.stderr.take();
-        let (status, stdout) = std::thread::scope(|scope| {
-            // A full pipe would stop the child, so it is emptied while we wait.
-            let reader = scope.spawn(move || {
-                let mut bytes = Vec::new();
-                pipe.map_or(Ok(0), |mut pipe| pipe.read_to_end(&mut bytes))
-                    .map(|_| bytes)
-            });
-            if let Some(complaints) = complaints {
-                scope.spawn(move || write_veiled(complaints, &mut log));
-            }
-            let turns = self.rests.then(command::Turns::in_background).flatten();
-            let status = command::wait(&mut child, turns, cancel);
-            (status, reader.join())
+        // A full pipe would stop the child, so it is emptied while we wait.
+        let reader = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            pipe.map_or(Ok(0), |mut pipe| pipe.read_to_end(&mut bytes))
+                .map(|_| bytes)
         });
-        let status = status.map_err(|error| self.broken("wait for", &error))?;
-        let stdout = stdout
-            .map_err(|_| Error::new(Code::Internal, "a thread that read a pipe panicked"))?
-            .map_err(|error| self.broken("read the output of", &error))?;
+        let writer = complaints
+            .map(|complaints| std::thread::spawn(move || write_veiled(complaints, &mut log)));
+        let turns = self.rests.then(command::Turns::in_background).flatten();
+        let ended = command::wait(&mut child, turns, self.limit, cancel)
+            .map_err(|error| self.broken("wait for", &error))?;
+        let Some(status) = ended.status else {
+            // It keeps its pipes open for as long as it cannot be ended.
+            cancel.check()?;
+            return Err(self.hangs(&path, &tail(&mut errors, start)));
+        };
+        let panicked = |_| Error::new(Code::Internal, "a thread that read a pipe panicked");
+        let stdout = reader.join().map_err(panicked)?;
+        let stdout = stdout.map_err(|error| self.broken("read the output of", &error))?;
+        writer.map_or(Ok(()), |writer| writer.join().map_err(panicked))?;
         let stderr_tail = tail(&mut errors, start);
         if status.success() {
             return Ok(Output {
@@ -180,6 +196,9 @@ impl<'a> Program<'a> {
             });
         }
         cancel.check()?;
+        if ended.late {
+            return Err(self.hangs(&path, &stderr_tail));
+        }
         let error = self.failed(&path, status, &stderr_tail);
         Err(match (&self.server_log, server_said) {
             (Some(log), Some(start)) => with_server_log(error, log, start),
@@ -213,15 +232,10 @@ impl<'a> Program<'a> {
     }
 
     fn failed(&self, path: &Path, status: ExitStatus, lines: &[String]) -> Error {
-        let mut error = Error::new(self.failure, format!("{} failed", self.name))
+        let error = Error::new(self.failure, format!("{} failed", self.name))
             .fact("program", path.display())
             .fact("exit status", command::describe(status));
-        if let Some((kind, name)) = &self.subject {
-            error = error.fact(kind, name);
-        }
-        if !lines.is_empty() {
-            error = error.fact("output", lines.join("\n"));
-        }
+        let error = self.with_what_is_known(error, lines);
         match &self.log {
             Some(log) => error
                 .fact("log", log.display())
@@ -231,6 +245,34 @@ impl<'a> Program<'a> {
                 ))),
             None => error,
         }
+    }
+
+    fn hangs(&self, path: &Path, lines: &[String]) -> Error {
+        let limit = self.limit.unwrap_or_default().as_secs();
+        let message = format!(
+            "{} has not ended within {limit} s, and was killed",
+            self.name
+        );
+        let error = Error::new(Code::ProgramHangs, message).fact("program", path.display());
+        let error = self.with_what_is_known(error, lines);
+        let error = match &self.log {
+            Some(log) => error.fact("log", log.display()),
+            None => error,
+        };
+        error.remedy(Remedy::manual(
+            "find out what it waited for (a disk that does not answer, or is busy; something else \
+             that lies where the program should be), and run the command again",
+        ))
+    }
+
+    fn with_what_is_known(&self, mut error: Error, lines: &[String]) -> Error {
+        if let Some((kind, name)) = &self.subject {
+            error = error.fact(kind, name);
+        }
+        if !lines.is_empty() {
+            error = error.fact("output", lines.join("\n"));
+        }
+        error
     }
 }
 

@@ -16,6 +16,10 @@ use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::{ClusterState, ControlFile, DataDir, PostmasterOpts, PostmasterPid};
 use crate::work::Cancel;
 
+/// How much longer `pg_ctl` may take than it was told to wait for its server. What it has started by
+/// then goes on: it works in a session of its own.
+pub const PG_CTL_MARGIN: Duration = Duration::from_secs(60);
+
 /// A server that somebody else has started and that accepts sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Running {
@@ -158,6 +162,7 @@ impl Running {
             .args(start_arguments(spec))
             .failing_with(Code::ServerStart)
             .about("data directory", spec.data_dir.path.display().to_string())
+            .within(spec.timeout + PG_CTL_MARGIN)
             .server_logs_to(spec.log)
             .log_to(&spec.log.with_extension("pg_ctl.log"))
             .run(cancel)?;

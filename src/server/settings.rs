@@ -1,6 +1,6 @@
 //! What a server says to settings, without being started.
 
-use super::installation::Installation;
+use super::installation::{ANSWER_LIMIT, Installation};
 use super::program::{Program, path_option};
 use crate::error::{Error, Result};
 use crate::work::Cancel;
@@ -49,6 +49,7 @@ impl Installation {
             .args(["-c", "config_file=/dev/null"])
             .args(given)
             .args(["-C", name])
+            .within(ANSWER_LIMIT)
             .run(cancel);
         match asked {
             Ok(_) => Ok(None),

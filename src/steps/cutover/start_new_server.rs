@@ -72,6 +72,7 @@ fn start(cx: &mut Context<'_>, new: &DataDir) -> Result<String> {
         .args(["-D".into(), new.path.clone().into_os_string()])
         .args(["-l".into(), new.path.join(LOG).into_os_string()])
         .failing_with(Code::ServerStart)
+        .within(START_LIMIT + server::PG_CTL_MARGIN)
         .server_logs_to(&new.path.join(LOG))
         .log_to(&log);
     let over = AtomicBool::new(false);
