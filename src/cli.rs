@@ -10,6 +10,7 @@ mod explain;
 mod finalize;
 mod findings;
 mod log;
+mod lost;
 mod manifest;
 mod migration;
 mod output;

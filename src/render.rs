@@ -37,5 +37,5 @@ pub use look::Look;
 pub use replay::{Filter, replay};
 pub use report::report;
 pub use script::{Script, script};
-pub use standing::{Clusters, standing_sentence};
+pub use standing::{Clusters, Left, sentence_without_state, standing_sentence};
 pub use terminal::Terminal;

@@ -48,7 +48,7 @@ pub use pool::{Alone, Help, in_each_database, in_each_database_with_help};
 pub use postmaster::Postmaster;
 pub use program::{Output, Program};
 pub use psql::Psql;
-pub use running::{Running, StartSpec, StopSpec};
+pub use running::{PG_CTL_MARGIN, Running, StartSpec, StopSpec};
 pub use socket::sweep_temporary;
 pub use spec::{DEFAULT_PORT, PostmasterSpec};
 

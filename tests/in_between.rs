@@ -223,6 +223,84 @@ fn held_by(case: &Case) -> String {
     file.lines().next().unwrap().to_owned()
 }
 
+/// What is said when the state directory has gone and old has not.
+const LOST: [&str; 2] = [
+    "standing: the state directory is gone",
+    "is as it was and may be started",
+];
+
+/// With it goes new's control file, unless that is in place: old can be had back, and is told to be.
+#[test]
+fn old_can_be_started_without_the_state_directory() {
+    as_server_user("old_can_be_started_without_the_state_directory", || {
+        for (mode, point) in [
+            ("link", "engine.step.before-apply apply retire-old-control"),
+            ("link", "engine.step.before-apply apply release-new-cluster"),
+            ("link", "disk.rename.done apply carry-large-objects"),
+            ("copy", "engine.step.before-apply apply release-new-cluster"),
+        ] {
+            let case = Case::new(mode);
+            let trip = &case.trip;
+            trip.prepare();
+            if point.ends_with("carry-large-objects") {
+                use_old(&case, "SELECT lo_from_bytea(777001, 'made late')");
+            }
+            let cut = standing_still(&case, &["cutover"], point);
+            fs::remove_dir_all(trip.state()).unwrap();
+            cut.signal(Signal::SIGCONT);
+            cut.wait().refused(7, "PGM-2001", &LOST);
+            let started = [trip.new_starts(), trip.old_starts()];
+            let started = started.map(|started| started.status.success());
+            assert_eq!(started, [false, true], "{point} by {mode}");
+            // As it was told.
+            fs::remove_dir_all(&trip.new).unwrap();
+            for entry in fs::read_dir(&case.stock.space).unwrap() {
+                let folder = entry.unwrap();
+                if folder.file_name().to_str().unwrap().starts_with("PG_17_") {
+                    fs::remove_dir_all(folder.path()).unwrap();
+                }
+            }
+            if point.ends_with("carry-large-objects") {
+                trip.prepare();
+                trip.cutover();
+                trip.run(&["verify"]).demand(0);
+            } else {
+                case.demand_untouched(point);
+            }
+            say(&format!(
+                "TRIED a state directory that goes under a cutover by {mode}: {point}"
+            ));
+        }
+    });
+}
+
+/// New has been handed over by then, and is what is left.
+#[test]
+fn new_is_complete_without_the_state_directory() {
+    as_server_user("new_is_complete_without_the_state_directory", || {
+        let case = Case::new("link");
+        case.trip.prepare();
+        let point = "engine.step.applied apply release-new-cluster";
+        let cut = standing_still(&case, &["cutover"], point);
+        fs::remove_dir_all(case.trip.state()).unwrap();
+        cut.signal(Signal::SIGCONT);
+        let ran = cut.wait();
+        ran.demand(0);
+        for said in [
+            "state directory is gone",
+            "is complete and may be started",
+            "never be started",
+        ] {
+            assert!(ran.stdout.contains(said), "{ran:?}");
+        }
+        case.demand_old_does_not_start();
+        case.demand_arrived(&case.stock.dump);
+        say(&format!(
+            "TRIED a state directory that goes under a cutover by link: {point}"
+        ));
+    });
+}
+
 /// By swap files of old are in new when the state directory goes, with the list of them.
 #[test]
 fn files_that_were_moved_come_home_without_the_state_directory() {
@@ -239,10 +317,7 @@ fn files_that_were_moved_come_home_without_the_state_directory() {
             fs::remove_dir_all(case.trip.state()).unwrap();
             cut.signal(Signal::SIGCONT);
             let ran = cut.wait();
-            assert!([5, 6].contains(&ran.code), "{point}: {ran:?}");
-            for said in ["error[PGM-", "standing: "] {
-                assert!(ran.stderr.contains(said), "{point}: {ran:?}");
-            }
+            ran.refused(7, "PGM-2001", &LOST);
             case.demand_untouched_files(point);
             let started = case.trip.old_starts();
             assert!(started.status.success(), "{point}: {started:?}");

@@ -33,7 +33,8 @@ pub fn cut_over(engine: &mut Engine<'_>, plan: &Plan, run: &Run, handover: Hando
         .and_then(|()| engine.context().end_leftovers())
         // A server that is neither ready nor gone is an error here, before anything is done.
         .and_then(|()| engine.context().old_is_serving().map(|_| ()))
-        .and_then(|()| engine.context().new_was_not_started_early());
+        .and_then(|()| engine.context().new_was_not_started_early())
+        .and_then(|()| engine.context().new_has_its_control());
     if let Err(error) = ready {
         return Outcome::unchanged(error, Some(standing));
     }

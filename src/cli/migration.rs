@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::args::{Global, Migration};
+use super::lost;
 use super::run::{Ending, Run, next};
 use crate::disk::Lock;
 use crate::engine::{Engine, Outcome, Recorder, StateDir};
@@ -175,11 +176,17 @@ pub fn end(
     state: &StateDir,
     downtime: Option<(f64, Vec<DowntimePart>)>,
 ) -> Exit {
-    let ending = Ending {
-        next: next(command, &outcome, plan),
-        downtime,
-        ..Ending::default()
+    let (outcome, ending) = match lost::is_lost(plan, &outcome) {
+        true => lost::told(plan, outcome),
+        false => {
+            let ending = Ending {
+                next: next(command, &outcome, plan),
+                ..Ending::default()
+            };
+            (outcome, ending)
+        }
     };
+    let ending = Ending { downtime, ..ending };
     let exit = run.finish(outcome, Some(plan), ending);
     super::log::write_report(&state.area);
     exit

@@ -157,7 +157,7 @@ fn clusters(plan: &Plan) -> Clusters<'_> {
 }
 
 /// Whether a server runs in old; what cannot be read says nothing about one.
-fn serving(plan: &Plan) -> bool {
+pub fn serving(plan: &Plan) -> bool {
     let old = DataDir {
         path: plan.old.data_dir.clone(),
         config_dir: plan.old.config_dir.clone(),

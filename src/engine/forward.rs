@@ -97,6 +97,8 @@ impl Engine<'_> {
             .and_then(|()| match self.state().standing() {
                 // Somebody may have started new while this program was dead.
                 Standing::Upgraded | Standing::Finalizing | Standing::Finalized => Ok(()),
+                Standing::CuttingOver => (self.cx.new_was_not_started_early())
+                    .and_then(|()| self.cx.new_has_its_control()),
                 _ => self.cx.new_was_not_started_early(),
             });
         if let Err(error) = ready {

@@ -161,7 +161,7 @@ codes! {
     1405 LockTable Precondition "the lock table of the running old server is too small"
         "A dump locks every table of a database at once. Where the lock table of a running server has no room for that, the dump fails, and so do its users. Raise max_locks_per_transaction and restart it, or stop it: a stopped cluster is dumped by a private server that is given a table large enough."
     2001 StateMissing Precondition "there is no migration here"
-        "The state directory does not exist or holds no journal. The default is the new data directory with .migration behind it; another one is named with --state-dir."
+        "The state directory does not exist or holds no journal. The default is the new data directory with .migration behind it; another one is named with --state-dir. Where it has gone while a command was at work, that command has undone what it could; its standing says what both data directories are now, and docs/recovery.md what can be done by hand."
     2002 StateLocked Precondition "another run is at work on this migration"
         "Only one command at a time may work in a state directory; the lock is held by the process named in the facts and is freed when it ends."
     2003 StateForeign Precondition "the state directory belongs to another migration"

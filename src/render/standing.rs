@@ -126,6 +126,61 @@ pub fn standing_sentence(standing: Standing, clusters: Clusters<'_>) -> String {
     }
 }
 
+/// Both clusters of a migration whose state directory is gone, as their data directories are.
+#[derive(Debug, Clone, Copy)]
+pub struct Left<'a> {
+    /// The old data directory.
+    pub old: &'a Path,
+    /// The new data directory.
+    pub new: &'a Path,
+    /// Whether old has its control file.
+    pub old_starts: bool,
+    /// Whether new has its own.
+    pub new_starts: bool,
+    /// Whether there is anything of new.
+    pub new_is_there: bool,
+    /// Whether a server of the operator runs in old.
+    pub serving: bool,
+    /// Whether both clusters have the same files.
+    pub shared: bool,
+    /// Whether the cutover has come to its end.
+    pub complete: bool,
+}
+
+/// What state they are in, and which of them may be started: a clause without a full stop.
+pub fn sentence_without_state(left: Left<'_>) -> String {
+    let (old, new) = (left.old.display(), left.new.display());
+    let may_be_started = match left.serving {
+        true => "its server is running",
+        false => "may be started",
+    };
+    let clusters = match (left.old_starts, left.new_starts) {
+        (true, false) if !left.new_is_there => {
+            format!("the old cluster in {old} is as it was and {may_be_started}")
+        }
+        (true, false) => format!(
+            "the old cluster in {old} is as it was and {may_be_started}; the new one in {new} \
+             cannot be started any more"
+        ),
+        (true, true) if left.complete && !left.shared => format!(
+            "the new cluster in {new} is complete and may be started; the old cluster in {old} is \
+             as it was and must not be started as well"
+        ),
+        (true, true) if !left.shared => format!(
+            "the old cluster in {old} is as it was and {may_be_started}; the new one in {new} is \
+             not complete and must not be started"
+        ),
+        (false, true) if left.complete => format!(
+            "the new cluster in {new} is complete and may be started; the old cluster in {old} \
+             must never be started again"
+        ),
+        (true, true) | (false, _) => {
+            format!("start neither the old cluster in {old} nor the new one in {new}")
+        }
+    };
+    format!("the state directory is gone, so no command leads on; {clusters}")
+}
+
 fn early_sentence(clusters: Clusters<'_>) -> String {
     let (old, new) = (clusters.old.display(), clusters.new.display());
     match clusters.shared {
@@ -166,6 +221,39 @@ mod tests {
             serving: false,
             differs: false,
         }
+    }
+
+    #[test]
+    fn what_is_left_without_a_state_directory_is_told() {
+        let yes_and_no = [true, false];
+        let mut all = Vec::new();
+        for (old_starts, new_starts) in [(true, false), (true, true), (false, true), (false, false)]
+        {
+            for complete in yes_and_no {
+                for shared in yes_and_no {
+                    let sentence = sentence_without_state(Left {
+                        old: Path::new("/srv/pg15"),
+                        new: Path::new("/srv/pg17"),
+                        old_starts,
+                        new_starts,
+                        new_is_there: true,
+                        serving: false,
+                        shared,
+                        complete,
+                    });
+                    // Never are two told startable that have the same files.
+                    let both = sentence.matches("may be started").count();
+                    assert!(both <= 1, "{sentence}");
+                    assert!(
+                        !(shared && old_starts && new_starts && both > 0),
+                        "{sentence}"
+                    );
+                    all.push(sentence);
+                }
+            }
+        }
+        all.dedup();
+        crate::render::snapshot::compare("without_state", &format!("{}\n", all.join("\n")));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Both catalogs as they were last read, and what is made of them.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::Context;
 use crate::catalog::{Relation, Snapshot};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::pg::{DataDir, MajorVersion, Oid};
 use crate::plan::{FileMap, Horizons, Places};
 use crate::verify::Contents;
@@ -107,9 +109,41 @@ impl Context<'_> {
     }
 
     fn new_places(&self) -> Result<Places> {
-        let catalog_version = self.new_control()?.catalog_version;
         let new = &self.plan.new;
+        let catalog_version = match self.new_control() {
+            Ok(control) => control.catalog_version,
+            Err(error) if error.code() == Code::NewWithoutControl => {
+                self.version_by_folders()?.ok_or(error)?
+            }
+            Err(error) => return Err(error),
+        };
         Ok(self.places(&new.data_dir, new.version.major, catalog_version))
+    }
+
+    /// New's catalog version as its folders in tablespaces have it, for the way back from a new
+    /// cluster whose control file is gone. Where there is no folder any number leads to none.
+    fn version_by_folders(&self) -> Result<Option<u32>> {
+        let new = &self.plan.new;
+        let head = format!("PG_{}_", new.version.major);
+        let mut found = BTreeSet::new();
+        for place in &self.plan.old.tablespaces {
+            let location = place.location_in(&new.data_dir);
+            let unreadable = |e| Error::io(Code::NotReadable, "list", &location, &e);
+            let entries = match std::fs::read_dir(&location) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                entries => entries.map_err(unreadable)?,
+            };
+            for entry in entries {
+                let name = entry.map_err(unreadable)?.file_name();
+                let number = name.to_str().and_then(|name| name.strip_prefix(&head));
+                found.extend(number.and_then(|number| number.parse::<u32>().ok()));
+            }
+        }
+        Ok(match found.len() {
+            0 => Some(0),
+            1 => found.pop_first(),
+            _ => None,
+        })
     }
 
     fn made(&self) -> Result<Made> {

@@ -72,7 +72,7 @@ impl Context<'_> {
         self.bring_control_home()
     }
 
-    /// The first half of that: nobody can start new any more.
+    /// The first half of that: nobody can start new any more, also where it fails.
     ///
     /// It is one rename, whose outcome is whole. To another file system a file is copied, and who
     /// starts new meanwhile writes to what is about to be removed: so it goes beside itself first.
@@ -83,9 +83,14 @@ impl Context<'_> {
         self.new_is_ours()?;
         let new = self.new_area()?;
         forget_beside(&new)?;
-        match new.rename_at_once(CONTROL, &self.state, NEW_CONTROL)? {
-            true => Ok(()),
-            false => new.rename(CONTROL, &new, BESIDE),
+        match new.rename_at_once(CONTROL, &self.state, NEW_CONTROL) {
+            Ok(true) => Ok(()),
+            Ok(false) => new.rename(CONTROL, &new, BESIDE),
+            // Without the state directory, say. Nobody is to start new all the same.
+            Err(error) if self.plan.new.data_dir.join(CONTROL).exists() => {
+                new.rename(CONTROL, &new, BESIDE).and(Err(error))
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -116,6 +121,10 @@ impl Context<'_> {
     }
 
     /// New's control file, wherever it is.
+    ///
+    /// # Errors
+    ///
+    /// `NewWithoutControl` where it is nowhere: new is of no use then, and old needs none of it.
     pub fn new_control(&self) -> Result<ControlFile> {
         let in_place = self.plan.new.data_dir.join(CONTROL);
         if in_place.exists() {
@@ -123,7 +132,17 @@ impl Context<'_> {
         }
         match out_of_reach(self.plan, &self.state)? {
             Some(path) => ControlFile::read_file(&path),
-            None => ControlFile::read_file(&self.state.path(NEW_CONTROL)?),
+            None => Err(nowhere(self.plan)),
+        }
+    }
+
+    /// An error where new's control file is nowhere: while a cutover is at work, or before one, that
+    /// is no moment of ours.
+    pub fn new_has_its_control(&self) -> Result<()> {
+        let in_place = self.plan.new.data_dir.join(CONTROL).exists();
+        match in_place || out_of_reach(self.plan, &self.state)?.is_some() {
+            true => Ok(()),
+            false => Err(nowhere(self.plan)),
         }
     }
 
@@ -139,10 +158,7 @@ impl Context<'_> {
         self.new_is_down()?;
         match new_state(self.plan, &self.state)? {
             NewState::Untouched => Ok(()),
-            NewState::Missing => {
-                Err(without_control(self.plan)
-                    .remedy(Remedy::command(self.plan.command("rollback"))))
-            }
+            NewState::Missing => Err(nowhere(self.plan)),
             NewState::Started => Err(started_early(self.plan, self.plan.mode.shares_files())),
             NewState::StartedEarly { shared } => Err(started_early(self.plan, shared)),
         }
@@ -283,6 +299,11 @@ fn without_control(plan: &Plan) -> Error {
         "the control file of the new cluster is gone, or is that of another one",
     )
     .fact("data directory", plan.new.data_dir.display())
+}
+
+/// New is of no use then, and the way back needs nothing of it.
+fn nowhere(plan: &Plan) -> Error {
+    without_control(plan).remedy(Remedy::command(plan.command("rollback")))
 }
 
 /// New was started after the way back had begun.
