@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::Uid;
 
-pub use ahead::read_ahead;
+pub use ahead::{Reading, read_ahead};
 pub use inventory::{Sizing, relation_files};
 pub use old::not_shut_down;
 pub use passages::{Passage, decided, mode_of_place};

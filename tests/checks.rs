@@ -128,11 +128,11 @@ impl Bench {
         let (old, cancel) = (self.server(), &self.cancel);
         let checks = self.applicable(checks);
         let interviews = checks.interviews(cancel);
-        let ask = |client: &mut server::Client, _: &Database| Ok(interviews.ask(client));
+        let ask = |client: &mut server::Client, _: &Database| interviews.ask(client);
         // Of two sessions one helps the other.
         let read = catalog::read_and_with_help(old, 2, cancel, ask, &interviews);
         let (snapshot, asked) = read.ok().unzip();
-        let subject = self.subject(snapshot.as_ref(), 1);
+        let subject = self.subject(snapshot.as_ref());
         let report = checks::run(&checks, &subject, asked).map_err(|e| e.to_string())?;
         match report.not_made.first() {
             Some((_, error)) => Err(format!("{error}: {:?}", error.facts())),
@@ -144,14 +144,13 @@ impl Bench {
         Applicable::new(checks, self.server().major, self.new.major())
     }
 
-    fn subject<'a>(&'a self, snapshot: Option<&'a Snapshot>, jobs: usize) -> Subject<'a> {
+    fn subject<'a>(&'a self, snapshot: Option<&'a Snapshot>) -> Subject<'a> {
         Subject {
             old: self.server(),
             snapshot,
             new: &self.new,
             linked_before: false,
             enables_checksums: false,
-            jobs,
             cancel: &self.cancel,
         }
     }
@@ -369,7 +368,7 @@ fn what_cannot_be_checked_is_reported_and_hides_nothing() {
                 everywhere("good", "SELECT 'x' AS value"),
                 everywhere("misnamed", "SELECT 1 AS other"),
             ];
-            let subject = bench.subject(Some(&snapshot), 2);
+            let subject = bench.subject(Some(&snapshot));
             let report = checks::run(&bench.applicable(&checks), &subject, None).unwrap();
             assert_eq!(
                 sentences(&report),
@@ -401,6 +400,66 @@ fn what_cannot_be_checked_is_reported_and_hides_nothing() {
             assert_eq!(stopped.code(), Code::Interrupted);
         },
     );
+}
+
+#[test]
+fn what_breaks_a_session_takes_the_blame_alone() {
+    as_server_user("what_breaks_a_session_takes_the_blame_alone", || {
+        let bench = Bench::create(MajorVersion(17));
+        let snapshot = catalog::read(bench.server(), 2, &bench.cancel).unwrap();
+        let ends =
+            "SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid())::text AS value";
+        let mut gated = everywhere("gated", "SELECT 'y' AS value");
+        gated.only_where = Some("1 = 1 / (pg_catalog.pg_backend_pid() * 0)".to_owned());
+        let checks = [
+            everywhere("before", "SELECT 'x' AS value"),
+            everywhere("ends", ends),
+            everywhere("after", "SELECT 'z' AS value"),
+        ];
+        let applicable = bench.applicable(&checks);
+        let subject = bench.subject(Some(&snapshot));
+
+        let interviews = applicable.interviews(&bench.cancel);
+        let mut session = bench.server().connect("postgres").unwrap();
+        let broken = interviews.ask(&mut session).unwrap_err();
+        assert!(session.run_script("SELECT 1").is_err(), "{broken}");
+
+        let report = checks::run(&applicable, &subject, None).unwrap();
+        let blamed: Vec<&str> = (report.not_made.iter())
+            .map(|(check, _)| check.as_str())
+            .collect();
+        assert_eq!(blamed, ["ends"; 3]);
+        assert_eq!(sentences(&report).len(), 6);
+        assert_eq!(report.made, 2);
+
+        // What all are asked at once for is no question of theirs.
+        let mut breaking = everywhere("breaking", "SELECT 'y' AS value");
+        breaking.only_where = Some(format!("({}) = ''", ends.replace(" AS value", "")));
+        for check in [gated, breaking] {
+            let checks = [check];
+            let report = checks::run(&bench.applicable(&checks), &subject, None).unwrap();
+            assert_eq!(report.not_made, []);
+            assert_eq!(sentences(&report).len(), 3);
+        }
+    });
+}
+
+#[test]
+fn after_a_crash_one_waits_until_sessions_are_let_in() {
+    as_server_user("after_a_crash_one_waits_until_sessions_are_let_in", || {
+        let bench = Bench::create(MajorVersion(17));
+        let mut session = bench.server().connect("postgres").unwrap();
+        let pid = session
+            .text_rows("SELECT pg_catalog.pg_backend_pid()")
+            .unwrap();
+        let pid = pid[0][0].as_ref().unwrap().parse().unwrap();
+        let crash = nix::sys::signal::Signal::SIGKILL;
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), crash).unwrap();
+        while session.run_script("SELECT 1").is_ok() {}
+        let server = bench.server();
+        server.recovered("postgres", &bench.cancel).unwrap();
+        server.connect("postgres").unwrap();
+    });
 }
 
 /// Extensions many clusters have, all of which the installation of new has, too.

@@ -167,10 +167,18 @@ pub fn read_contents(
     let mut reader = RelationReader::default();
     source.lines(RELATIONS, |fields| reader.row(fields))?;
     let (relations, pages) = reader.finish();
-    let (tables, labelled, has_large_objects) = source.one(IN_SHORT, |fields| {
-        Ok((fields.number()?, fields.truth()?, fields.truth()?))
+    let (tables, labelled, has_large_objects, several, one) = source.one(IN_SHORT, |fields| {
+        let tables = fields.number()?;
+        let [labelled, large, several] = [fields.truth()?, fields.truth()?, fields.truth()?];
+        Ok((tables, labelled, large, several, fields.text()?))
     })?;
-    let extensions = source.all(EXTENSIONS, |fields| fields.text())?;
+    let extensions = match several {
+        true => source.all(EXTENSIONS, |fields| fields.text())?,
+        false => Some(one)
+            .filter(|name| !name.is_empty())
+            .into_iter()
+            .collect(),
+    };
     let (large_objects, large_objects_digest) = match has_large_objects {
         true => query.large_objects(client)?,
         false => Default::default(),
@@ -189,14 +197,19 @@ pub fn read_contents(
 
 const EXTENSIONS: &str = "SELECT extname FROM pg_catalog.pg_extension ORDER BY extname";
 
-/// How many tables there are, whether anything has a security label, and whether there are large
-/// objects.
+/// How many tables there are, whether anything has a security label, whether there are large
+/// objects, whether there are several extensions, and the name of the only one: mostly there is
+/// one, `plpgsql`.
 const IN_SHORT: &str = "
     SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class
             WHERE relkind IN ('r', 'p', 'm') AND oid >= 16384 AND relpersistence <> 't'),
            EXISTS (SELECT FROM pg_catalog.pg_seclabel)
            OR EXISTS (SELECT FROM pg_catalog.pg_shseclabel),
-           EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)";
+           EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata),
+           x.several, x.one
+    FROM (SELECT pg_catalog.count(*) > 1 AS several,
+                 COALESCE(pg_catalog.min(extname::pg_catalog.text), '') AS one
+          FROM pg_catalog.pg_extension) x";
 
 /// `pg_relation_filenode` is asked only where the column does not say it (catalogs that are
 /// mapped): once for each of a hundred thousand rows it takes longer than all the rest.

@@ -138,6 +138,10 @@ impl File {
         if self.examples.is_empty() {
             return Err("it has no example".to_owned());
         }
+        let only_where = match &question {
+            Question::StoredType(_) => Some(StoredType::ONLY_WHERE.to_owned()),
+            _ => self.only_where,
+        };
         let otherwise = self.remedy.otherwise.as_deref().map(Template::parse);
         Ok(Check {
             id: self.id,
@@ -153,7 +157,7 @@ impl File {
                 otherwise: otherwise.transpose()?,
                 destructive: self.remedy.destructive,
             },
-            only_where: self.only_where,
+            only_where,
             question,
             trial: self.trial.as_deref().map(Template::parse).transpose()?,
             examples: self.examples,

@@ -49,9 +49,15 @@ impl<'c, 'a> Interviews<'c, 'a> {
     }
 
     /// Makes the checks in the database the session is in; whoever helps has made some of them.
-    pub fn ask(&self, client: &mut Client) -> Asked {
+    ///
+    /// # Errors
+    ///
+    /// Where the session breaks. A question that takes the server down ends the sessions of all
+    /// others too, so nobody knows here which it was.
+    pub fn ask(&self, client: &mut Client) -> Result<Asked> {
         let interview = self.of(client.database());
-        Asked(interview.ask(client, self.cancel))
+        interview.ask(client, self.cancel)?;
+        Ok(Asked(interview.answers()))
     }
 
     fn of(&self, database: &str) -> Arc<Interview<'c>> {
@@ -79,6 +85,7 @@ impl Help for Interviews<'_, '_> {
 ///
 /// One session asks until all is answered. Another one may take questions from it. What that one
 /// was refused is the answer; what it could not ask because its session broke it gives back.
+/// Where the first session breaks, another may go on behind the question it was at.
 #[derive(Debug)]
 pub(super) struct Interview<'c> {
     checks: Vec<&'c Check>,
@@ -120,25 +127,43 @@ impl<'c> Interview<'c> {
     /// Asks what nobody else asks, and waits for the rest.
     ///
     /// A question is a transaction of its own, and read-only as every one of a session in old.
-    pub(super) fn ask(&self, client: &mut Client, cancel: &Cancel) -> Answers {
-        let limited = limit(client);
-        // Where that cannot be found out, each is asked, and says itself why it cannot be.
-        let empty = limited.clone().and_then(|()| self.empty(client));
-        let empty = empty.unwrap_or_default();
+    /// The limits of its time stay with the session, which has no more use.
+    ///
+    /// # Errors
+    ///
+    /// Where the session broke, with what it was answered last.
+    pub(super) fn ask(&self, client: &mut Client, cancel: &Cancel) -> Result<()> {
+        let empty = self.begin(client)?;
         while let Some(index) = self.next() {
-            let answer = limited.clone();
-            let answer = answer.and_then(|()| self.question(index, client, &empty, cancel));
+            let answer = self.question(index, client, &empty, cancel);
+            let failure = answer.as_ref().err().cloned();
             self.answered(index, answer);
+            if let Some(error) = failure
+                && !cancel.requested()
+                && !is_alive(client)
+            {
+                return Err(error);
+            }
         }
-        // What else the session is for has no such limits; a session that is broken has no more
-        // use.
-        let _ = client.run_script("SET statement_timeout = 0; SET lock_timeout = 0");
+        Ok(())
+    }
+
+    /// Whether every question has its answer.
+    pub(super) fn is_over(&self) -> bool {
+        lock(&self.progress).answers.iter().all(Option::is_some)
+    }
+
+    /// The answers, with this one to what nobody could ask.
+    pub(super) fn answers_or(&self, error: &Error) -> Answers {
         let answers = std::mem::take(&mut lock(&self.progress).answers);
-        let left_out = || Err(Error::new(Code::Internal, "a question was left out"));
         let answers = answers.into_iter();
         answers
-            .map(|answer| answer.unwrap_or_else(left_out))
+            .map(|answer| answer.unwrap_or_else(|| Err(error.clone())))
             .collect()
+    }
+
+    pub(super) fn answers(&self) -> Answers {
+        self.answers_or(&Error::new(Code::Internal, "a question was left out"))
     }
 
     /// Whether it is worth a second session; says so once.
@@ -150,13 +175,14 @@ impl<'c> Interview<'c> {
     }
 
     fn help(&self, client: &mut Client, cancel: &Cancel) {
-        let empty = limit(client).and_then(|()| self.empty(client));
-        let Ok(empty) = empty else { return };
+        let Ok(empty) = self.begin(client) else {
+            return;
+        };
         while let Some(taken) = self.take() {
             match self.question(taken.index, client, &empty, cancel) {
                 Ok(rows) => self.answered(taken.index, Ok(rows)),
                 // The other session would be refused the same, after as long a time.
-                Err(error) if !cancel.requested() && client.run_script("SELECT 1").is_ok() => {
+                Err(error) if !cancel.requested() && is_alive(client) => {
                     self.answered(taken.index, Err(error));
                 }
                 Err(_) => return,
@@ -217,15 +243,27 @@ impl<'c> Interview<'c> {
         }
     }
 
-    /// The checks that can find nothing in this database, by one statement for all.
-    fn empty(&self, client: &mut Client) -> Result<BTreeSet<String>> {
+    /// Limits the time of each question, and says which checks can find nothing in this database.
+    ///
+    /// Where that cannot be found out, each is asked, and says itself why it cannot be; so it is
+    /// after a session that broke over it.
+    fn begin(&self, client: &mut Client) -> Result<BTreeSet<String>> {
         let mut known = lock(&self.empty);
         if let Some(empty) = &*known {
+            client.run_script(&limits())?;
             return Ok(empty.clone());
         }
-        let found = empty(client, &self.checks)?;
-        *known = Some(found.clone());
-        Ok(found)
+        *known = Some(BTreeSet::new());
+        match empty(client, &self.checks) {
+            Ok(empty) => {
+                *known = Some(empty.clone());
+                Ok(empty)
+            }
+            Err(_) => {
+                client.run_script(&limits())?;
+                Ok(BTreeSet::new())
+            }
+        }
     }
 }
 
@@ -247,28 +285,42 @@ impl Drop for Taken<'_, '_> {
     }
 }
 
-fn limit(client: &mut Client) -> Result<()> {
-    client.run_script(&format!(
-        "SET statement_timeout = {}; SET lock_timeout = {}",
+fn limits() -> String {
+    format!(
+        "SET statement_timeout = {}; SET lock_timeout = {};",
         STATEMENT_TIMEOUT.as_millis(),
         LOCK_TIMEOUT.as_millis(),
-    ))
+    )
 }
 
+fn is_alive(client: &mut Client) -> bool {
+    client.run_script("SELECT 1").is_ok()
+}
+
+/// The checks whose condition does not hold, by one message for all; it limits what is asked, too.
+///
+/// Many have the same condition, which is asked once.
 fn empty(client: &mut Client, checks: &[&Check]) -> Result<BTreeSet<String>> {
-    let conditions = checks.iter().filter_map(|check| {
-        let condition = check.only_where.as_ref()?;
-        Some(format!(
-            "SELECT {} WHERE ({condition}\n) IS NOT TRUE",
-            quote::literal(&check.id)
-        ))
-    });
-    let conditions: Vec<String> = conditions.collect();
-    if conditions.is_empty() {
-        return Ok(BTreeSet::new());
+    let mut conditions: Vec<(&str, Vec<&str>)> = Vec::new();
+    for check in checks {
+        let Some(condition) = check.only_where.as_deref().map(str::trim) else {
+            continue;
+        };
+        match conditions.iter_mut().find(|(known, _)| *known == condition) {
+            Some((_, ids)) => ids.push(&check.id),
+            None => conditions.push((condition, vec![&check.id])),
+        }
     }
-    let rows = client.text_rows(&conditions.join(" UNION ALL\n"))?;
-    Ok(rows.into_iter().flatten().flatten().collect())
+    let columns: Vec<String> = (conditions.iter())
+        .map(|(condition, _)| format!("({condition}\n) IS NOT TRUE"))
+        .collect();
+    let rows = client.text_rows(&format!("{} SELECT {}", limits(), columns.join(",\n")))?;
+    let held = rows.into_iter().flatten();
+    let empty = held
+        .zip(conditions)
+        .filter(|(empty, _)| empty.as_deref() == Some("t"));
+    let ids = empty.flat_map(|(_, (_, ids))| ids);
+    Ok(ids.map(str::to_owned).collect())
 }
 
 fn question(client: &mut Client, check: &Check, held: &Mutex<Held>) -> Result<Vec<Row>> {

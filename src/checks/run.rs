@@ -26,8 +26,6 @@ pub struct Subject<'a> {
     pub linked_before: bool,
     /// Whether pages are given checksums on their way to new.
     pub enables_checksums: bool,
-    /// How many sessions may be used at a time.
-    pub jobs: usize,
     /// The wish to stop.
     pub cancel: &'a Cancel,
 }
@@ -74,8 +72,8 @@ impl<'c> Applicable<'c> {
 /// Makes all checks that apply and are wanted, and stops at no finding.
 ///
 /// A check that fails in some place is reported as not made; what it found elsewhere is
-/// reported too. Databases are asked in parallel, each in one session for all its checks; or
-/// they have been `asked` before, in the order in which one can connect to them.
+/// reported too. The databases have been `asked` before, in the order in which one can connect to
+/// them; or, where a session broke meanwhile, they are asked now, one after the other.
 ///
 /// # Errors
 ///
@@ -130,7 +128,7 @@ fn ask_all<'c>(
         .into_iter()
         .map(|check| (check, host(check, subject)))
         .collect();
-    answers.extend(ask_everywhere(
+    answers.extend(ask_one_by_one(
         &of(wanted, Scope::Cluster),
         &[first],
         subject,
@@ -138,7 +136,7 @@ fn ask_all<'c>(
     let each = of(wanted, Scope::EachDatabase);
     answers.extend(match asked {
         Some(asked) => of_databases(&each, &databases, asked.into_iter().map(Asked::answers)),
-        None => ask_everywhere(&each, &databases, subject)?,
+        None => ask_one_by_one(&each, &databases, subject)?,
     });
     Ok(answers)
 }
@@ -242,28 +240,6 @@ fn host(check: &Check, subject: &Subject<'_>) -> Answer {
     }
 }
 
-/// Every check in every database.
-///
-/// A database that cannot be connected to takes nothing from the others: where the pool gives
-/// up because of it, they are asked one by one.
-fn ask_everywhere<'c>(
-    checks: &[&'c Check],
-    databases: &[String],
-    subject: &Subject<'_>,
-) -> Result<Vec<(&'c Check, Answer)>> {
-    if checks.is_empty() {
-        return Ok(Vec::new());
-    }
-    let per_database = match ask(checks, databases, subject) {
-        Ok(answers) => answers,
-        Err(error) if stops(&error) => return Err(error),
-        Err(_) => (databases.iter())
-            .map(|database| ask_one(checks, database, subject))
-            .collect::<Result<_>>()?,
-    };
-    Ok(of_databases(checks, databases, per_database))
-}
-
 fn of_databases<'c>(
     checks: &[&'c Check],
     databases: &[String],
@@ -279,25 +255,51 @@ fn of_databases<'c>(
     all
 }
 
-fn ask_one(checks: &[&Check], database: &String, subject: &Subject<'_>) -> Result<Answers> {
-    match ask(checks, std::slice::from_ref(database), subject) {
-        Ok(mut answers) => answers
-            .pop()
-            .ok_or_else(|| Error::new(Code::Internal, "a database was left out")),
-        Err(error) if stops(&error) => Err(error),
-        Err(error) => Ok(checks.iter().map(|_| Err(error.clone())).collect()),
+/// Every check in every database, one after the other.
+///
+/// So it shows which question it was that broke a session, or took the server down; and a
+/// database that cannot be connected to takes nothing from the others.
+fn ask_one_by_one<'c>(
+    checks: &[&'c Check],
+    databases: &[String],
+    subject: &Subject<'_>,
+) -> Result<Vec<(&'c Check, Answer)>> {
+    let asked: Result<Vec<Answers>> = (databases.iter())
+        .map(|database| ask_alone(checks, database, subject))
+        .collect();
+    Ok(of_databases(checks, databases, asked?))
+}
+
+/// In as many sessions as break, each of which goes on behind what broke the one before.
+fn ask_alone(checks: &[&Check], database: &String, subject: &Subject<'_>) -> Result<Answers> {
+    let (old, cancel) = (subject.old, subject.cancel);
+    let interview = Interview::new(checks);
+    let mut failure = Error::new(Code::Internal, "a question was left out");
+    // One for each question, one for what is asked of all of them before.
+    for _ in 0..=checks.len() {
+        let session = in_each_database(
+            old,
+            std::slice::from_ref(database),
+            1,
+            cancel,
+            |client, _| Ok(interview.ask(client, cancel)),
+        );
+        match session.map(|mut broken| broken.pop()) {
+            Ok(Some(Err(error))) if !interview.is_over() => failure = error,
+            Ok(_) => break,
+            Err(error) if stops(&error) => return Err(error),
+            Err(error) => {
+                failure = error;
+                break;
+            }
+        }
+        old.recovered(database, cancel)?;
     }
+    Ok(interview.answers_or(&failure))
 }
 
 fn stops(error: &Error) -> bool {
     error.code().family() == Family::Signal
-}
-
-fn ask(checks: &[&Check], databases: &[String], subject: &Subject<'_>) -> Result<Vec<Answers>> {
-    let (jobs, cancel) = (subject.jobs, subject.cancel);
-    in_each_database(subject.old, databases, jobs, cancel, |client, _| {
-        Ok(Interview::new(checks).ask(client, cancel))
-    })
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@ pub struct StoredType {
 }
 
 impl StoredType {
+    /// Where no column has any but the most usual types, none of those asked for is stored.
+    pub(super) const ONLY_WHERE: &str = include_str!("stored_type/only_where.sql");
+
     /// Those whose OIDs a query gives.
     pub fn new(types: String) -> Self {
         let query = FOUND.replace("/*held*/", HELD).replace("/*types*/", &types);

@@ -15,7 +15,7 @@ use crate::error::{Exit, Result};
 use crate::event::{EventKind, Sink};
 use crate::pg::quote::{shell, shell_path};
 use crate::render;
-use crate::survey::Surveyed;
+use crate::survey::{Reading, Surveyed};
 
 pub fn run(global: &Global, arguments: Check) -> Exit {
     if arguments.list {
@@ -64,12 +64,12 @@ fn list(global: &Global) -> Exit {
 fn examine(run: &Run, global: &Global, arguments: &Check) -> Result<Examined> {
     let clusters = &arguments.clusters;
     let mut asking = Asking::of(&arguments.only, &clusters.skip)?;
-    let looked = survey_to_ask(run, global, clusters)?;
-    asking.output = output(arguments, &asking.checks, &looked.surveyed)?;
-    let purpose = match arguments.rehearse {
-        true => Purpose::Rehearsal,
-        false => Purpose::Check,
+    let (purpose, reading) = match arguments.rehearse {
+        true => (Purpose::Rehearsal, Reading::Dump),
+        false => (Purpose::Check, Reading::Questions),
     };
+    let looked = survey_to_ask(run, global, clusters, reading)?;
+    asking.output = output(arguments, &asking.checks, &looked.surveyed)?;
     let examined = survey::examine_and_keep_no_log(run, clusters, looked, &asking, purpose);
     asking.output.write_script(&run.stream)?;
     examined

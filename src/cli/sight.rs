@@ -10,7 +10,7 @@ use crate::event::{Advice, EventKind, Found, Severity, Sink};
 use crate::pg::DataDir;
 use crate::plan::Mode;
 use crate::server::{LEFTOVER_LIMIT, privileges, stop_leftover, sweep_temporary};
-use crate::survey::{Request, Sight, Sizing, Surveyed, read_ahead, survey as look};
+use crate::survey::{Reading, Request, Sight, Sizing, Surveyed, read_ahead, survey as look};
 
 /// Both sides as they were seen from outside, and old locked.
 pub struct Looked {
@@ -34,7 +34,7 @@ pub struct Looked {
 pub fn survey(run: &Run, global: &Global, arguments: &Clusters) -> Result<Looked> {
     demand_copies(arguments)?;
     let request = request(global, arguments);
-    let (sight, lock, ahead) = own_and_look(run, &request)?;
+    let (sight, lock, ahead) = own_and_look(run, &request, Reading::Dump)?;
     let surveyed = sight.sound();
     Ok(Looked {
         surveyed: surveyed.map_err(|problems| one_error(run, problems))?,
@@ -50,13 +50,18 @@ pub fn survey(run: &Run, global: &Global, arguments: &Clusters) -> Result<Looked
 /// # Errors
 ///
 /// As for [`survey`], but only where nothing can be asked.
-pub fn survey_to_ask(run: &Run, global: &Global, arguments: &Clusters) -> Result<Looked> {
+pub fn survey_to_ask(
+    run: &Run,
+    global: &Global,
+    arguments: &Clusters,
+    reading: Reading,
+) -> Result<Looked> {
     demand_copies(arguments)?;
     let request = Request {
         sizes_later: true,
         ..request(global, arguments)
     };
-    let (sight, lock, ahead) = own_and_look(run, &request)?;
+    let (sight, lock, ahead) = own_and_look(run, &request, reading)?;
     let problems = sight.problems;
     let Some(surveyed) = sight.surveyed else {
         return Err(one_error(run, problems));
@@ -71,7 +76,11 @@ pub fn survey_to_ask(run: &Run, global: &Global, arguments: &Clusters) -> Result
     })
 }
 
-fn own_and_look(run: &Run, request: &Request) -> Result<(Sight, Lock, Option<ReadAhead>)> {
+fn own_and_look(
+    run: &Run,
+    request: &Request,
+    reading: Reading,
+) -> Result<(Sight, Lock, Option<ReadAhead>)> {
     privileges::leave_root(&request.old_datadir)?;
     let old = DataDir::resolve(&request.old_datadir).map_err(|error| {
         // That it is closed says less than whose it is.
@@ -89,7 +98,7 @@ fn own_and_look(run: &Run, request: &Request) -> Result<(Sight, Lock, Option<Rea
     stop_leftover(&old, LEFTOVER_LIMIT)?;
     // A server that runs has them in memory.
     let served = old.path.join("postmaster.pid").exists();
-    let ahead = (!served).then(|| read_ahead(&old));
+    let ahead = (!served).then(|| read_ahead(&old, reading));
     let sight = look(request, &run.cancel);
     run.cancel.check()?;
     Ok((sight, lock, ahead))

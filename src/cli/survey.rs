@@ -115,7 +115,6 @@ fn examine(
             new: &new,
             linked_before: again && arguments.mode.mode() == Mode::Link,
             enables_checksums: arguments.enable_checksums,
-            jobs: jobs(arguments),
             cancel: &run.cancel,
         };
         let report = checks::run(&checks, &subject, asked)?;
@@ -241,11 +240,12 @@ fn read_and_ask(
     checks: &checks::Applicable<'_>,
 ) -> Result<(Portrait, Option<Vec<checks::Asked>>)> {
     let interviews = checks.interviews(cancel);
-    let ask = |client: &mut Client, _: &Database| Ok(interviews.ask(client));
+    let ask = |client: &mut Client, _: &Database| interviews.ask(client);
     match read(old, jobs, cancel, purpose, ask, &interviews) {
         Ok((portrait, asked)) => Ok((portrait, Some(asked))),
         Err(error) if error.code().family() == Family::Signal => Err(error),
         Err(_) => {
+            old.recovered("template1", cancel)?;
             let (portrait, _) = read(old, jobs, cancel, purpose, |_, _| Ok(()), &Alone)?;
             Ok((portrait, None))
         }

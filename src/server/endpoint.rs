@@ -1,12 +1,16 @@
 //! Where a server is reached, and as whom.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use postgres::error::SqlState;
 
 use super::client::Client;
 use super::installation::Side;
 use super::quiet;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pg::{MajorVersion, quote};
+use crate::work::Cancel;
 
 /// The name by which sessions of ours are known in the server.
 pub(super) const APPLICATION: &str = "pg_migrator";
@@ -22,6 +26,18 @@ const ENGLISH: &str = " -c lc_messages=C";
 const PLAINLY_PLANNED: &str = " -c join_collapse_limit=1 -c enable_hashjoin=off \
      -c enable_mergejoin=off -c enable_bitmapscan=off -c enable_material=off \
      -c max_parallel_workers_per_gather=0";
+
+/// How long a server may take to recover from a crash.
+const RECOVERY: Duration = Duration::from_secs(60);
+
+/// How often it is asked.
+const RECOVERY_LOOK: Duration = Duration::from_millis(50);
+
+/// What a server says that lets nobody in yet.
+fn recovering() -> (String, String) {
+    let state = SqlState::CANNOT_CONNECT_NOW.code();
+    ("sqlstate".to_owned(), state.to_owned())
+}
 
 /// All that sessions and programs need to connect to a server, whoever started it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +64,29 @@ impl Endpoint {
     /// Opens a session in a database, as the install user.
     pub fn connect(&self, database: &str) -> Result<Client> {
         Client::connect(self, database)
+    }
+
+    /// Waits until a server in which something has crashed lets sessions in again.
+    ///
+    /// It ends all sessions then, and recovers (`HandleChildCrash` of
+    /// `src/backend/postmaster/postmaster.c`). Whatever else keeps sessions out, the next one
+    /// will say.
+    ///
+    /// # Errors
+    ///
+    /// A requested stop.
+    pub fn recovered(&self, database: &str, cancel: &Cancel) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            // The session that broke knows of it a moment before the postmaster does.
+            std::thread::sleep(RECOVERY_LOOK);
+            cancel.check()?;
+            let kept_out = |error: Error| error.facts().contains(&recovering());
+            let waits = self.connect(database).err().is_some_and(kept_out);
+            if !waits || begun.elapsed() > RECOVERY {
+                return Ok(());
+            }
+        }
     }
 
     /// A connection string for PostgreSQL's programs.

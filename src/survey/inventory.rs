@@ -4,6 +4,7 @@ use std::fs::DirEntry;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::disk::STAT_BLOCK;
@@ -11,6 +12,7 @@ use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::quote::shell_path;
 use crate::pg::{DataDir, RelFile};
 use crate::plan::{Inventory, Old, TablespacePlace};
+use crate::work::{Cancel, each, lock};
 
 /// Whether files are asked for their sizes.
 ///
@@ -55,7 +57,7 @@ pub(super) fn count(
             files: 0,
         };
         let counted = folders.and_then(|folders| {
-            let total = sum(&folders, none.clone(), sizes)?;
+            let total = total(&folders, none.clone(), sizes)?;
             Ok((total, folders.len() as u64))
         });
         counted.unwrap_or_else(|error| {
@@ -167,39 +169,53 @@ fn is_number(entry: &DirEntry) -> bool {
     !name.is_empty() && name.iter().all(u8::is_ascii_digit)
 }
 
-fn sum(folders: &[PathBuf], mut total: Inventory, sizes: Sizes) -> Result<Inventory> {
-    for folder in folders {
-        let mut looked = false;
-        for entry in std::fs::read_dir(folder).map_err(|e| unreadable(folder, &e))? {
-            let entry = entry.map_err(|e| unreadable(folder, &e))?;
-            if entry
-                .file_name()
-                .to_str()
-                .and_then(RelFile::parse)
-                .is_none()
-            {
-                continue;
+/// How many folders are looked at a time: what one waits for is mostly the disk.
+const AT_A_TIME: usize = 8;
+
+fn total(folders: &[PathBuf], none: Inventory, sizes: Sizes) -> Result<Inventory> {
+    let total = Mutex::new(none);
+    each(AT_A_TIME, folders, &Cancel::default(), |folder| {
+        let (bytes, files) = sum(folder, sizes)?;
+        let mut total = lock(&total);
+        total.bytes += bytes;
+        total.files += files;
+        Ok(())
+    })?;
+    Ok(total.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The bytes and the number of the relation files in a folder.
+fn sum(folder: &Path, sizes: Sizes) -> Result<(u64, u64)> {
+    let (mut bytes, mut files, mut looked) = (0, 0, false);
+    for entry in std::fs::read_dir(folder).map_err(|e| unreadable(folder, &e))? {
+        let entry = entry.map_err(|e| unreadable(folder, &e))?;
+        if entry
+            .file_name()
+            .to_str()
+            .and_then(RelFile::parse)
+            .is_none()
+        {
+            continue;
+        }
+        if looked && sizes == Sizes::Later {
+            files += 1;
+            continue;
+        }
+        match entry.metadata() {
+            Ok(found) => {
+                looked = true;
+                bytes += found.blocks() * STAT_BLOCK;
+                files += 1;
             }
-            if looked && sizes == Sizes::Later {
-                total.files += 1;
-                continue;
-            }
-            match entry.metadata() {
-                Ok(_) if sizes == Sizes::Later => {
-                    looked = true;
-                    total.files += 1;
-                }
-                Ok(found) => {
-                    total.bytes += found.blocks() * STAT_BLOCK;
-                    total.files += 1;
-                }
-                // A private server that has not been stopped yet may still remove files.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(unreadable(&entry.path(), &error)),
-            }
+            // A private server that has not been stopped yet may still remove files.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(unreadable(&entry.path(), &error)),
         }
     }
-    Ok(total)
+    match sizes {
+        Sizes::Now => Ok((bytes, files)),
+        Sizes::Later => Ok((0, files)),
+    }
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {
