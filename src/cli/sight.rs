@@ -98,7 +98,12 @@ fn own_and_look(
     stop_leftover(&old, LEFTOVER_LIMIT)?;
     // A server that runs has them in memory.
     let served = old.path.join("postmaster.pid").exists();
-    let ahead = (!served).then(|| read_ahead(&old, reading));
+    let programs = [
+        request.old_bindir.join("postgres"),
+        request.new_bindir.join("postgres"),
+        request.new_bindir.join("initdb"),
+    ];
+    let ahead = (!served).then(|| read_ahead(&old, programs.to_vec(), reading));
     let sight = look(request, &run.cancel);
     run.cancel.check()?;
     Ok((sight, lock, ahead))

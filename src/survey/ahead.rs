@@ -4,9 +4,10 @@ use std::fs::DirEntry;
 use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 
-use super::inventory::database_folders;
+use super::inventory::{AT_A_TIME, database_folders};
 use crate::disk::ReadAhead;
 use crate::pg::{DataDir, Fork, RelFile};
+use crate::work::{Cancel, each};
 
 /// The numbers of catalogs are below this one; those of the information schema are not.
 const GIVEN_BY_HAND: u32 = 10_000;
@@ -52,7 +53,11 @@ impl Reading {
 /// Sessions read page by page what they ask for, and of hundreds of databases each is asked
 /// once: without this it is the disk that is waited for. Files are known by the numbers initdb
 /// gives; a catalog that was rewritten is read when it is asked for.
-pub fn read_ahead(old: &DataDir, reading: Reading) -> ReadAhead {
+///
+/// First come the programs, which are started meanwhile, and the names in all folders: they are
+/// counted, and a server that starts looks for a file in each (`RelationCacheInitFileRemove` of
+/// `src/backend/utils/cache/relcache.c`). Behind a gigabyte of catalogs each of these would wait.
+pub fn read_ahead(old: &DataDir, programs: Vec<PathBuf>, reading: Reading) -> ReadAhead {
     let base = old.path.join("base");
     let tablespaces = entries(&old.path.join("pg_tblspc")).into_iter();
     let major = old.major;
@@ -60,13 +65,28 @@ pub fn read_ahead(old: &DataDir, reading: Reading) -> ReadAhead {
         .map(|entry| entry.path())
         .flat_map(move |location| DataDir::version_folders(&location, major).unwrap_or_default());
     let places = std::iter::once(base).chain(elsewhere);
-    let databases = places.flat_map(|place| {
-        let mut folders = database_folders(&place).unwrap_or_default();
-        // The order in which databases are read.
-        folders.sort_by_key(|folder| number(folder));
-        folders
+    let folders = move || {
+        let mut all = Vec::new();
+        for place in places {
+            let mut folders = database_folders(&place).unwrap_or_default();
+            // The order in which databases are read.
+            folders.sort_by_key(|folder| number(folder));
+            all.append(&mut folders);
+        }
+        read_names(&all);
+        all
+    };
+    let databases = std::iter::once_with(folders).flatten();
+    let programs = programs.into_iter().filter(|program| program.is_file());
+    ReadAhead::begin(programs.chain(databases.flat_map(move |folder| catalogs(&folder, reading))))
+}
+
+/// Nobody waits for what cannot be read: who counts will say so.
+fn read_names(folders: &[PathBuf]) {
+    let _ = each(AT_A_TIME, folders, &Cancel::default(), |folder| {
+        entries(folder);
+        Ok(())
     });
-    ReadAhead::begin(databases.flat_map(move |folder| catalogs(&folder, reading)))
 }
 
 fn entries(dir: &Path) -> Vec<DirEntry> {

@@ -170,7 +170,7 @@ fn is_number(entry: &DirEntry) -> bool {
 }
 
 /// How many folders are looked at a time: what one waits for is mostly the disk.
-const AT_A_TIME: usize = 8;
+pub(super) const AT_A_TIME: usize = 8;
 
 fn total(folders: &[PathBuf], none: Inventory, sizes: Sizes) -> Result<Inventory> {
     let total = Mutex::new(none);
