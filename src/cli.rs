@@ -2,6 +2,7 @@
 
 mod again;
 mod args;
+mod ask;
 mod check;
 mod checksums;
 mod cutover;

@@ -1,6 +1,7 @@
 //! `finalize`: gives up the way back and removes the old cluster.
 
 use super::args::{Global, Migration};
+use super::ask::ask;
 use super::migration;
 use super::run::{Ending, Run};
 use crate::engine::{Engine, Outcome, REPORT_FILE, Recorder, StateDir, finalize};
@@ -50,7 +51,7 @@ fn give_up(global: &Global, engine: &mut Engine<'_>, plan: &Plan) -> Outcome {
     };
     // What is refused anyway is not asked about, and what is done already neither.
     let allowed = new == NewState::Started && standing != Standing::Finalized;
-    if allowed && let Err(error) = confirm(global, plan) {
+    if allowed && let Err(error) = confirm(global, engine.context().cancel, plan) {
         return Outcome::unchanged(error, Some(standing));
     }
     finalize(engine, new)
@@ -77,14 +78,14 @@ fn end_for_good(run: &Run, plan: &Plan, outcome: Outcome, state: StateDir) -> Ex
     exit
 }
 
-fn confirm(global: &Global, plan: &Plan) -> Result<()> {
+fn confirm(global: &Global, cancel: &Cancel, plan: &Plan) -> Result<()> {
     let question = format!(
         "Remove the old cluster {} for good?",
         crate::pg::quote::terminal_safe(&plan.old.data_dir.display().to_string())
     );
-    if super::upgrade::ask(global, &question) {
-        return Ok(());
+    match ask(global, cancel, &question)? {
+        true => Ok(()),
+        false => Err(Error::new(Code::NotConfirmed, "finalize was not confirmed")
+            .remedy(Remedy::manual("answer yes, or give --yes"))),
     }
-    Err(Error::new(Code::NotConfirmed, "finalize was not confirmed")
-        .remedy(Remedy::manual("answer yes, or give --yes")))
 }

@@ -1,18 +1,18 @@
 //! `upgrade`: check, prepare and cutover in one go; asks before the cutover.
 
-use std::io::{BufRead, IsTerminal, Write};
-
 use super::args::{Global, Upgrade};
+use super::ask::{ask, somebody_answers};
 use super::cutover::cut_over;
 use super::estimate::{self, Basis};
 use super::prepare::with_new_migration;
 use super::run::Run;
 use super::survey::Purpose;
 use crate::engine::Outcome;
-use crate::error::{Code, Error, Exit, Remedy};
+use crate::error::{Code, Error, Exit, Remedy, Result};
 use crate::event::Phase;
 use crate::journal::Standing;
 use crate::plan::Plan;
+use crate::work::Cancel;
 
 pub fn run(global: &Global, arguments: Upgrade) -> Exit {
     if !global.yes && !somebody_answers() {
@@ -42,14 +42,10 @@ pub fn run(global: &Global, arguments: Upgrade) -> Exit {
                 false => Basis::Measured,
             };
             estimate::of_prepared(engine, plan, run, basis);
-            if !confirmed(global, plan) {
-                return Outcome::stopped(
-                    Error::new(Code::NotConfirmed, "the cutover was not confirmed")
-                        .remedy(Remedy::manual("answer yes, or give --yes")),
-                    Standing::Prepared,
-                );
+            match confirm(global, &run.cancel, plan) {
+                Ok(()) => cut_over(engine, plan, run, arguments.service.handover()),
+                Err(error) => Outcome::stopped(error, Standing::Prepared),
             }
-            cut_over(engine, plan, run, arguments.service.handover())
         },
     )
 }
@@ -65,36 +61,17 @@ fn nobody_answers() -> Error {
     ))
 }
 
-fn confirmed(global: &Global, plan: &Plan) -> bool {
-    ask(
-        global,
-        &format!(
-            "The new cluster is prepared. Mode {}: {}. Cut over now?",
-            plan.mode,
-            plan.mode.way_back()
+fn confirm(global: &Global, cancel: &Cancel, plan: &Plan) -> Result<()> {
+    let question = format!(
+        "The new cluster is prepared. Mode {}: {}. Cut over now?",
+        plan.mode,
+        plan.mode.way_back()
+    );
+    match ask(global, cancel, &question)? {
+        true => Ok(()),
+        false => Err(
+            Error::new(Code::NotConfirmed, "the cutover was not confirmed")
+                .remedy(Remedy::manual("answer yes, or give --yes")),
         ),
-    )
-}
-
-fn somebody_answers() -> bool {
-    std::io::stdin().is_terminal()
-}
-
-/// Asks for a yes on the terminal; where nobody can answer the answer is no.
-#[expect(
-    clippy::print_stderr,
-    reason = "a question waits on the terminal, no event can"
-)]
-pub fn ask(global: &Global, question: &str) -> bool {
-    if global.yes {
-        return true;
     }
-    if !somebody_answers() {
-        return false;
-    }
-    eprint!("{question} [yes/no] ");
-    let _ = std::io::stderr().flush();
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    read.is_ok() && answer.trim().eq_ignore_ascii_case("yes")
 }
