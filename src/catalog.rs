@@ -17,6 +17,7 @@ mod relation;
 mod snapshot;
 mod template;
 
+pub use copy::Fields;
 pub use drift::{Change, Part, Parts, What, changes, changes_with_unnamed, parts};
 pub use fingerprint::{Fingerprint, FingerprintQuery, fingerprint};
 pub use inventory::{Inventory, Objects, inventory};

@@ -24,6 +24,7 @@ mod trying;
 mod watch;
 
 pub use archive::{Contents, Entry, parse};
+pub use complaints::{Complaint, of_pg_restore, of_psql};
 pub use dump::{Dump, DumpFiles, dump};
 pub use everybody::{Refused, set_for_everybody, settings_of_everybody};
 pub use failure::{Failure, REHEARSAL, Unrestored, arranged};

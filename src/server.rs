@@ -40,6 +40,7 @@ pub use leftover::{
     LEFTOVER_LIMIT, last_start_was_ours, leftover, name_those_at_work, orphans, running,
     stop_leftover,
 };
+pub use password::password_in;
 pub use pg_dump::PgDump;
 pub use pg_dumpall::PgDumpall;
 pub use pg_resetwal::PgResetwal;
@@ -51,5 +52,6 @@ pub use psql::Psql;
 pub use running::{PG_CTL_MARGIN, Running, StartSpec, StopSpec};
 pub use socket::sweep_temporary;
 pub use spec::{DEFAULT_PORT, PostmasterSpec};
+pub use veil::Veil;
 
 pub use crate::work::{Cancel, install_signal_handlers};

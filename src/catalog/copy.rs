@@ -144,20 +144,20 @@ impl<F: FnMut(&mut Fields) -> Result<()>> Write for Lines<F> {
 }
 
 /// The fields of one line, read from left to right.
-pub(super) struct Fields<'a> {
+pub struct Fields<'a> {
     line: &'a [u8],
     rest: Option<&'a [u8]>,
 }
 
 impl<'a> Fields<'a> {
     /// The fields of a line without its line break.
-    pub(super) fn new(line: &'a [u8]) -> Self {
+    pub fn new(line: &'a [u8]) -> Self {
         let rest = Some(line);
         Self { line, rest }
     }
 
     /// The next field as text, with what is not UTF-8 replaced.
-    pub(super) fn text(&mut self) -> Result<String> {
+    pub fn text(&mut self) -> Result<String> {
         let raw = self.raw()?;
         let bytes = match raw.contains(&b'\\') {
             true => unescape(raw),
@@ -168,14 +168,14 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field as a number.
-    pub(super) fn number<T: FromStr>(&mut self) -> Result<T> {
+    pub fn number<T: FromStr>(&mut self) -> Result<T> {
         let text = std::str::from_utf8(self.raw()?).ok();
         text.and_then(|text| text.parse().ok())
             .ok_or_else(|| self.unexpected())
     }
 
     /// The next field as a truth value.
-    pub(super) fn truth(&mut self) -> Result<bool> {
+    pub fn truth(&mut self) -> Result<bool> {
         match self.raw()? {
             b"t" => Ok(true),
             b"f" => Ok(false),
@@ -184,7 +184,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field as one of a few words.
-    pub(super) fn word<T>(&mut self, read: impl Fn(&str) -> Option<T>) -> Result<T> {
+    pub fn word<T>(&mut self, read: impl Fn(&str) -> Option<T>) -> Result<T> {
         let text = std::str::from_utf8(self.raw()?).ok();
         text.and_then(read).ok_or_else(|| self.unexpected())
     }

@@ -47,7 +47,7 @@ pub fn veiled(sql: &str) -> Veiled {
                 found.hide(rest, 1, quoted(&rest[1..], '\'', escapes), 1)
             }
             ('"', ..) => found.name(rest),
-            ('-', Some('-'), _) => rest.find('\n').map_or("", |end| &rest[end..]),
+            ('-', Some('-'), _) => rest.find(['\n', '\r']).map_or("", |end| &rest[end..]),
             ('/', Some('*'), _) => found.comment(rest),
             (_, _, Some(tag)) => {
                 let inside = &rest[tag.len()..];
@@ -239,6 +239,7 @@ mod tests {
             ("a$b$ 'sesame' c$b$", "a$b$ '...' c$b$"),
             ("f($1, '$2sesame')", "f($1, '...')"),
             ("-- don't\nx 'sesame'", "\nx '...'"),
+            ("-- don't\rx 'sesame'", "\rx '...'"),
             ("/* don't /* so */ it */ x 'sesame'", "  x '...'"),
             ("x 'se\nsa\nme' y", "x '...\n\n' y"),
             ("x U&'sesame' UESCAPE '!'", "x U&'...' UESCAPE '...'"),

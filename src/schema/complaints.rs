@@ -15,7 +15,7 @@ enum Part {
 
 /// One error.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Complaint {
+pub struct Complaint {
     /// The number of the dump's entry, where it was about one.
     pub entry: Option<u32>,
     /// Kind, name and owner of the entry, as printed.
@@ -33,7 +33,7 @@ pub(super) struct Complaint {
 /// It names the entry once, before the first error of that entry; the statement stands behind
 /// what the server said. Mirrors `warn_or_exit_horribly` of
 /// `src/bin/pg_dump/pg_backup_archiver.c`.
-pub(super) fn of_pg_restore(log: &str) -> Vec<Complaint> {
+pub fn of_pg_restore(log: &str) -> Vec<Complaint> {
     let mut found: Vec<Complaint> = Vec::new();
     let mut about = (None, String::new());
     let mut part = Part::Elsewhere;
@@ -70,7 +70,7 @@ pub(super) fn of_pg_restore(log: &str) -> Vec<Complaint> {
 }
 
 /// The errors in what psql wrote while it ran a script, each with the line of the script.
-pub(super) fn of_psql(log: &str, script: &Path, text: &str) -> Vec<(usize, Complaint)> {
+pub fn of_psql(log: &str, script: &Path, text: &str) -> Vec<(usize, Complaint)> {
     let prefix = format!("psql:{}:", script.display());
     let mut found: Vec<(usize, Complaint)> = Vec::new();
     let mut part = Part::Elsewhere;

@@ -52,7 +52,7 @@ fn readable(file: &Path) -> Option<Vec<u8>> {
 ///
 /// A socket goes by the name of its directory; `localhost` stands for that of the usual one,
 /// which depends on the build, so it stands for any.
-fn password_in(line: &[u8], endpoint: &Endpoint, database: &str) -> Option<Vec<u8>> {
+pub fn password_in(line: &[u8], endpoint: &Endpoint, database: &str) -> Option<Vec<u8>> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.starts_with(b"#") {
         return None;

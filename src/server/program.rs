@@ -278,7 +278,7 @@ impl<'a> Program<'a> {
 
 /// Writes the lines of a program into its log, without the literals of statements.
 fn write_veiled(complaints: impl Read, log: &mut File) {
-    let mut veil = Veil::new();
+    let mut veil = Veil::default();
     let mut complaints = BufReader::new(complaints);
     let mut line = Vec::new();
     // A full pipe would stop the program, so it is emptied also where the log takes no more.

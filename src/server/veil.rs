@@ -11,8 +11,9 @@ const COMMAND: &str = "Command was: ";
 const LOOKS: u32 = 1000;
 
 /// What lines belong to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Part {
+    #[default]
     Elsewhere,
     Said,
     Statement,
@@ -24,8 +25,8 @@ enum Part {
 /// whole of a statement that fails, behind what the server said of it, which may repeat a part
 /// of it; both wait here until the statement is whole. psql prints no more than an excerpt, of
 /// which nobody knows whether it begins within a literal.
-#[derive(Debug)]
-pub(super) struct Veil {
+#[derive(Debug, Default)]
+pub struct Veil {
     part: Part,
     said: Vec<String>,
     statement: String,
@@ -33,17 +34,8 @@ pub(super) struct Veil {
 }
 
 impl Veil {
-    pub(super) fn new() -> Self {
-        Self {
-            part: Part::Elsewhere,
-            said: Vec::new(),
-            statement: String::new(),
-            looks: 0,
-        }
-    }
-
     /// Takes one line, without its end; gives whole lines.
-    pub(super) fn line(&mut self, line: &str) -> String {
+    pub fn line(&mut self, line: &str) -> String {
         let part = self.part;
         match part {
             Part::Elsewhere => self.begin(line),
@@ -71,7 +63,7 @@ impl Veil {
     }
 
     /// Gives what was waited with.
-    pub(super) fn end(&mut self) -> String {
+    pub fn end(&mut self) -> String {
         let statement = veiled(&self.statement);
         let mut told = String::new();
         let mut teller = Teller {
@@ -90,7 +82,7 @@ impl Veil {
             told.push_str(&statement.shown);
             told.push('\n');
         }
-        *self = Self::new();
+        *self = Self::default();
         told
     }
 
@@ -174,7 +166,7 @@ mod tests {
     use super::*;
 
     fn kept(log: &str) -> String {
-        let mut veil = Veil::new();
+        let mut veil = Veil::default();
         let told: String = log.lines().map(|line| veil.line(line)).collect();
         told + &veil.end()
     }
