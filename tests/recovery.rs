@@ -12,6 +12,7 @@ use std::process::Command;
 use pg_migrator::journal::Standing;
 use support::as_server_user;
 use support::case::Case;
+use support::mount::on_file_system;
 use support::page::{PAGE, commands, demand_stopped, follow, parts, section};
 use support::trip::finish;
 
@@ -117,10 +118,65 @@ fn by_hand_back_from_a_cutover_by_swap() {
     as_server_user("by_hand_back_from_a_cutover_by_swap", || back_from("swap"));
 }
 
-/// As for clone and copy-file-range: old has lost nothing, and nothing of it is given back.
+/// Old has lost nothing, and nothing of it is given back.
 #[test]
 fn by_hand_back_from_a_cutover_by_copy() {
     as_server_user("by_hand_back_from_a_cutover_by_copy", || back_from("copy"));
+}
+
+#[test]
+fn by_hand_back_from_a_cutover_by_copies_of_the_file_system() {
+    let test = "by_hand_back_from_a_cutover_by_copies_of_the_file_system";
+    on_file_system("btrfs", test, || {
+        for mode in ["clone", "copy-file-range"] {
+            back_from_half_a_cutover(&Case::new(mode), COPIED);
+        }
+    });
+}
+
+/// All files of old are in new, too.
+const COPIED: &str = "engine.step.applied apply transfer-files";
+
+fn back_from_half_a_cutover(case: &Case, point: &str) {
+    case.trip.prepare();
+    kill_at(case, "cutover", point);
+    follow(case, &way(Standing::CuttingOver, "By hand, back"));
+    demand_old(case, "cutting over");
+}
+
+/// The damaged line is neither the first nor the last: what is behind it was written.
+#[test]
+fn by_hand_back_with_a_damaged_journal() {
+    as_server_user("by_hand_back_with_a_damaged_journal", || {
+        let case = Case::new("link");
+        case.trip.prepare();
+        assert!(!damage_journal(&case).contains("stop-old-server"));
+        follow(&case, &way(Standing::Prepared, "By hand"));
+        demand_old(&case, "prepared, the journal damaged");
+        case.trip.prepare();
+        kill_at(&case, "cutover", COPIED);
+        assert!(damage_journal(&case).contains("stop-old-server"));
+        follow(&case, &way(Standing::CuttingOver, "By hand, back"));
+        demand_old(&case, "cutting over, the journal damaged");
+    });
+}
+
+/// Its text; the program does not go on with it.
+fn damage_journal(case: &Case) -> String {
+    let path = case.trip.state().join("journal.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let line = text.lines().nth(3).unwrap();
+    fs::write(
+        &path,
+        text.replacen(line, &line.replace("\"time\"", "\"tame\""), 1),
+    )
+    .unwrap();
+    for command in ["status", "resume", "rollback"] {
+        let refused = case.trip.run(&[command]);
+        refused.demand(7);
+        assert!(refused.stderr.contains("PGM-2005"), "{refused:?}");
+    }
+    text
 }
 
 fn back_from(mode: &str) {
@@ -129,20 +185,11 @@ fn back_from(mode: &str) {
             "disk.take.done apply transfer-files",
             "disk.take.done undo transfer-files",
         ),
-        "copy" => (
-            "engine.step.applied apply transfer-files",
-            "disk.rename.renamed undo release-new-cluster",
-        ),
-        _ => (
-            "engine.step.applied apply transfer-files",
-            "disk.rename.renamed undo retire-old-control",
-        ),
+        "copy" => (COPIED, "disk.rename.renamed undo release-new-cluster"),
+        _ => (COPIED, "disk.rename.renamed undo retire-old-control"),
     };
     let case = Case::new(mode);
-    case.trip.prepare();
-    kill_at(&case, "cutover", on);
-    follow(&case, &way(Standing::CuttingOver, "By hand, back"));
-    demand_old(&case, "cutting over");
+    back_from_half_a_cutover(&case, on);
     case.trip.prepare();
     case.trip.cutover();
     follow(&case, &way(Standing::Upgraded, "By hand, back"));
