@@ -10,9 +10,8 @@
 //! - what pg_resetwal has the time in: but not whether two of these files are the same one's bytes,
 //!   nor whether a fingerprint that was written down is that of one of them;
 //! - how a journal came to say what it says: the state it leads to stays, and whether it is torn;
-//! - how often first copies have named the boot they are of: they do so wherever a pass has not read
-//!   the very same difference of two clocks as the one before it, and go by the boot and by whether
-//!   the clock was set back, which nobody does here;
+//! - how often first copies have named the boot they are of: each pass does, and what counts is which
+//!   it is, and whether the clock was set back, which nobody does here;
 //! - what is told to people: events, logs, when service went down;
 //! - the number of a process that is gone.
 //!
