@@ -11,7 +11,7 @@
 //! gets their names, with the step that was at work. `PGM_TRACE=FILE` gets every change to a file
 //! and what the engine did between them. `PGM_PLANT=NAME` makes the program wrong in a known way:
 //! a test that would not see that is no test. `PGM_LIMIT=SECONDS` is how long programs may take that
-//! are not waited for for ever. A test that runs in the process itself may look around at each point
+//! are not waited for without end. A test that runs in the process itself may look around at each point
 //! ([`watch`]).
 
 #[cfg(feature = "fault")]
@@ -41,7 +41,7 @@ pub fn planted(_mistake: &str) -> bool {
     false
 }
 
-/// How long something may take that may take so long.
+/// The limit of a program's time: the usual one, or that of a test which cannot wait so long.
 #[cfg(not(feature = "fault"))]
 #[inline(always)]
 pub fn limit(usual: std::time::Duration) -> std::time::Duration {

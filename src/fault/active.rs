@@ -94,7 +94,7 @@ pub fn planted(mistake: &str) -> bool {
     std::env::var("PGM_PLANT").is_ok_and(|planted| planted == mistake)
 }
 
-/// How long something may take that may take so long.
+/// The limit of a program's time: the usual one, or that of a test which cannot wait so long.
 pub fn limit(usual: Duration) -> Duration {
     let wanted = std::env::var("PGM_LIMIT");
     let wanted = wanted.ok().and_then(|seconds| seconds.parse().ok());

@@ -170,11 +170,12 @@ pub fn sentence_without_state(left: Left<'_>) -> String {
             "the old cluster in {old} is as it was and {may_be_started}; the new one in {new} is \
              not complete and must not be started"
         ),
-        (false, true) if left.complete => format!(
+        // Old loses its control file before new gets its own for good, and no earlier.
+        (false, true) => format!(
             "the new cluster in {new} is complete and may be started; the old cluster in {old} \
              must never be started again"
         ),
-        (true, true) | (false, _) => {
+        (true, true) | (false, false) => {
             format!("start neither the old cluster in {old} nor the new one in {new}")
         }
     };

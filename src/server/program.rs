@@ -182,7 +182,8 @@ impl<'a> Program<'a> {
         let Some(status) = ended.status else {
             // It keeps its pipes open for as long as it cannot be ended.
             cancel.check()?;
-            return Err(self.hangs(&path, &tail(&mut errors, start)));
+            let lines = tail(&mut errors, start);
+            return Err(self.hangs(&path, &lines, ", and not when it was killed either"));
         };
         let panicked = |_| Error::new(Code::Internal, "a thread that read a pipe panicked");
         let stdout = reader.join().map_err(panicked)?;
@@ -197,7 +198,7 @@ impl<'a> Program<'a> {
         }
         cancel.check()?;
         if ended.late {
-            return Err(self.hangs(&path, &stderr_tail));
+            return Err(self.hangs(&path, &stderr_tail, ", and was killed"));
         }
         let error = self.failed(&path, status, &stderr_tail);
         Err(match (&self.server_log, server_said) {
@@ -247,12 +248,9 @@ impl<'a> Program<'a> {
         }
     }
 
-    fn hangs(&self, path: &Path, lines: &[String]) -> Error {
+    fn hangs(&self, path: &Path, lines: &[String], and: &str) -> Error {
         let limit = self.limit.unwrap_or_default().as_secs();
-        let message = format!(
-            "{} has not ended within {limit} s, and was killed",
-            self.name
-        );
+        let message = format!("{} has not ended within {limit} s{and}", self.name);
         let error = Error::new(Code::ProgramHangs, message).fact("program", path.display());
         let error = self.with_what_is_known(error, lines);
         let error = match &self.log {

@@ -1,14 +1,14 @@
 //! Both catalogs as they were last read, and what is made of them.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::Context;
 use crate::catalog::{Relation, Snapshot};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::{DataDir, MajorVersion, Oid};
 use crate::plan::{FileMap, Horizons, Places};
 use crate::verify::Contents;
@@ -113,7 +113,7 @@ impl Context<'_> {
         let catalog_version = match self.new_control() {
             Ok(control) => control.catalog_version,
             Err(error) if error.code() == Code::NewWithoutControl => {
-                self.version_by_folders()?.ok_or(error)?
+                self.version_by_folders(error)?
             }
             Err(error) => return Err(error),
         };
@@ -122,10 +122,10 @@ impl Context<'_> {
 
     /// New's catalog version as its folders in tablespaces have it, for the way back from a new
     /// cluster whose control file is gone. Where there is no folder any number leads to none.
-    fn version_by_folders(&self) -> Result<Option<u32>> {
+    fn version_by_folders(&self, error: Error) -> Result<u32> {
         let new = &self.plan.new;
         let head = format!("PG_{}_", new.version.major);
-        let mut found = BTreeSet::new();
+        let mut found = BTreeMap::new();
         for place in &self.plan.old.tablespaces {
             let location = place.location_in(&new.data_dir);
             let unreadable = |e| Error::io(Code::NotReadable, "list", &location, &e);
@@ -134,16 +134,23 @@ impl Context<'_> {
                 entries => entries.map_err(unreadable)?,
             };
             for entry in entries {
-                let name = entry.map_err(unreadable)?.file_name();
+                let entry = entry.map_err(unreadable)?;
+                let name = entry.file_name();
                 let number = name.to_str().and_then(|name| name.strip_prefix(&head));
-                found.extend(number.and_then(|number| number.parse::<u32>().ok()));
+                let number = number.and_then(|number| number.parse::<u32>().ok());
+                found.extend(number.map(|number| (number, entry.path())));
             }
         }
-        Ok(match found.len() {
-            0 => Some(0),
-            1 => found.pop_first(),
-            _ => None,
-        })
+        if found.len() < 2 {
+            return Ok(found.pop_first().map_or(0, |(number, _)| number));
+        }
+        let error = error.remedy(Remedy::manual(format!(
+            "move the folder {head}* that is not of this migration out of the tablespaces, and run \
+             the command again"
+        )));
+        Err(found.values().fold(error, |error, folder| {
+            error.fact("folder", folder.display())
+        }))
     }
 
     fn made(&self) -> Result<Made> {

@@ -18,6 +18,8 @@ pub const KEEP_NEW: &str = "resume --keep-new";
 const RELEASED: &str = "released-control.json";
 /// What it was when the operator gave up what was written to new since.
 const GIVEN_UP: &str = "given-up-control.json";
+const TAKEN: &str = "start neither cluster; find out who has taken the control file of new, and whether \
+     new was started before; move it back to global/pg_control, and run the command again";
 
 /// What became of new since it was released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +126,8 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// `NewWithoutControl` where it is nowhere: new is of no use then, and old needs none of it.
+    /// `NewWithoutControl` where it is nowhere: before its release new is of no use then, and old
+    /// needs none of it.
     pub fn new_control(&self) -> Result<ControlFile> {
         let in_place = self.plan.new.data_dir.join(CONTROL);
         if in_place.exists() {
@@ -132,17 +135,26 @@ impl Context<'_> {
         }
         match out_of_reach(self.plan, &self.state)? {
             Some(path) => ControlFile::read_file(&path),
-            None => Err(nowhere(self.plan)),
+            None => Err(self.nowhere()),
         }
     }
 
-    /// An error where new's control file is nowhere: while a cutover is at work, or before one, that
-    /// is no moment of ours.
+    /// An error where new's control file is nowhere: that is so at no moment of this program's.
     pub fn new_has_its_control(&self) -> Result<()> {
         let in_place = self.plan.new.data_dir.join(CONTROL).exists();
         match in_place || out_of_reach(self.plan, &self.state)?.is_some() {
             true => Ok(()),
-            false => Err(nowhere(self.plan)),
+            false => Err(self.nowhere()),
+        }
+    }
+
+    /// By link and swap a released new cluster that nobody can look at may have been started.
+    fn nowhere(&self) -> Error {
+        let released = self.state.path(RELEASED).is_ok_and(|path| path.exists());
+        let error = without_control(self.plan);
+        match released && self.plan.mode.shares_files() {
+            true => error.remedy(Remedy::manual(TAKEN)),
+            false => error.remedy(Remedy::command(self.plan.command("rollback"))),
         }
     }
 
@@ -158,7 +170,7 @@ impl Context<'_> {
         self.new_is_down()?;
         match new_state(self.plan, &self.state)? {
             NewState::Untouched => Ok(()),
-            NewState::Missing => Err(nowhere(self.plan)),
+            NewState::Missing => Err(self.nowhere()),
             NewState::Started => Err(started_early(self.plan, self.plan.mode.shares_files())),
             NewState::StartedEarly { shared } => Err(started_early(self.plan, shared)),
         }
@@ -224,10 +236,7 @@ impl Context<'_> {
             return Err(match state {
                 NewState::Started | NewState::Untouched => started(self.plan),
                 NewState::StartedEarly { shared } => started_early(self.plan, shared),
-                NewState::Missing => without_control(self.plan).remedy(Remedy::manual(
-                    "start neither cluster; find out who has taken the control file of new, and \
-                     whether new was started before",
-                )),
+                NewState::Missing => without_control(self.plan).remedy(Remedy::manual(TAKEN)),
             });
         }
         if state == NewState::Started {
@@ -299,11 +308,6 @@ fn without_control(plan: &Plan) -> Error {
         "the control file of the new cluster is gone, or is that of another one",
     )
     .fact("data directory", plan.new.data_dir.display())
-}
-
-/// New is of no use then, and the way back needs nothing of it.
-fn nowhere(plan: &Plan) -> Error {
-    without_control(plan).remedy(Remedy::command(plan.command("rollback")))
 }
 
 /// New was started after the way back had begun.
