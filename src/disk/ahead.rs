@@ -2,11 +2,14 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-/// The files are brought in by a thread of its own until all are, or until this is dropped.
+/// Of many small files more time goes into finding each than into reading it, one after the other.
+const READERS: usize = 4;
+
+/// The files are brought in by threads of its own until all are, or until this is dropped.
 ///
 /// A wish: what cannot be read is passed over, whoever really reads it will say so. Of the
 /// memory of the machine a quarter is used at most, so that what came first is still there when
@@ -14,43 +17,64 @@ use std::thread::JoinHandle;
 #[derive(Debug)]
 pub struct ReadAhead {
     stop: Arc<AtomicBool>,
-    reader: Option<JoinHandle<()>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+/// What is still to be read, and how many bytes of it at most.
+struct Wanted<I> {
+    files: I,
+    room: u64,
+}
+
+impl<I> Wanted<I> {
+    /// Takes the room, where there is some.
+    fn has_room_for(&mut self, len: u64) -> bool {
+        let left = self.room.checked_sub(len);
+        self.room = left.unwrap_or(0);
+        left.is_some()
+    }
 }
 
 impl ReadAhead {
     /// Begins with the first file; they are asked for one by one while that goes on.
     pub fn begin(files: impl Iterator<Item = PathBuf> + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&stop);
-        let reader = std::thread::Builder::new().spawn(move || read(files, &seen));
-        Self {
-            stop,
-            reader: reader.ok(),
-        }
+        let room = memory() / 4;
+        let wanted = Arc::new(Mutex::new(Wanted { files, room }));
+        let begun = (0..READERS).map(|_| {
+            let (wanted, seen) = (Arc::clone(&wanted), Arc::clone(&stop));
+            std::thread::Builder::new().spawn(move || read(&wanted, &seen))
+        });
+        let readers = begun.filter_map(Result::ok).collect();
+        Self { stop, readers }
     }
 }
 
 impl Drop for ReadAhead {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        let _ = self.reader.take().map(JoinHandle::join);
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
     }
 }
 
-fn read(files: impl Iterator<Item = PathBuf>, stop: &AtomicBool) {
-    let mut room = memory() / 4;
-    for path in files {
-        if stop.load(Ordering::Relaxed) {
-            return;
-        }
-        let Ok(file) = File::open(path) else { continue };
-        let len = file.metadata().map_or(0, |found| found.len());
-        let Some(left) = room.checked_sub(len) else {
+fn read(wanted: &Mutex<Wanted<impl Iterator<Item = PathBuf>>>, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        let Some(path) = lock(wanted).files.next() else {
             return;
         };
-        room = left;
+        let Ok(file) = File::open(path) else { continue };
+        let len = file.metadata().map_or(0, |found| found.len());
+        if !lock(wanted).has_room_for(len) {
+            return;
+        }
         will_need(&file);
     }
+}
+
+fn lock<T>(wanted: &Mutex<T>) -> MutexGuard<'_, T> {
+    wanted.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Bytes of memory there are; none where the system does not tell.
