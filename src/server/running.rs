@@ -16,9 +16,10 @@ use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::{ClusterState, ControlFile, DataDir, PostmasterOpts, PostmasterPid};
 use crate::work::Cancel;
 
-/// How much longer `pg_ctl` may take than it was told to wait for its server. What it has started by
-/// then goes on: it works in a session of its own.
-pub const PG_CTL_MARGIN: Duration = Duration::from_secs(60);
+/// How much longer `pg_ctl` may take than it was told to wait for its server: it counts its looks and
+/// not the time, so on a busy machine it waits for longer. What it has started by then goes on, from
+/// 12 on; before, its server is in its process group and is told to stop with it.
+pub const PG_CTL_MARGIN: Duration = Duration::from_secs(300);
 
 /// A server that somebody else has started and that accepts sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
