@@ -8,8 +8,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::command::Pauses;
-use super::socket;
 use super::spec::CLUSTER_NAME;
+use crate::disk;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::datadir::DataDir;
 use crate::pg::postmaster::{PostmasterOpts, PostmasterPid};
@@ -64,7 +64,7 @@ pub fn stop_leftover(datadir: &DataDir, timeout: Duration) -> Result<()> {
     if let Some(opts) = datadir.postmaster_opts()?.filter(ours)
         && let Some(directory) = opts.setting("unix_socket_directories")
     {
-        socket::sweep(Path::new(directory.trim_matches('"')))?;
+        disk::sweep_one(Path::new(directory.trim_matches('"')), |_| false);
     }
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! The directory of a private server's socket, closed to everybody else.
 
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 
 use super::command::Pauses;
 use super::spec::CLUSTER_NAME;
@@ -85,49 +87,32 @@ fn has_server(dir: &Path) -> bool {
     let files = walkdir::WalkDir::new(dir).max_depth(2).into_iter();
     files.filter_map(Result::ok).any(|entry| {
         let name = entry.file_name();
-        (name == "pid" || name == "postmaster.pid") && names_a_process(entry.path())
+        (name == "pid" || name == "postmaster.pid")
+            && process_in(entry.path()).is_some_and(|process| is_at_work(process, dir))
     })
 }
 
-fn names_a_process(file: &Path) -> bool {
+fn process_in(file: &Path) -> Option<i32> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
-    let number = text
-        .lines()
-        .next()
-        .and_then(|line| line.trim().parse().ok());
-    number.is_some_and(|number: i32| is_server_of_ours(number.saturating_abs()))
+    let number: i32 = text.lines().next()?.trim().parse().ok()?;
+    Some(number.saturating_abs())
 }
 
-/// Another process may have been given the number since, and may live for ever.
-#[cfg(target_os = "linux")]
-fn is_server_of_ours(process: i32) -> bool {
-    let words = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
-    let named = format!("cluster_name={CLUSTER_NAME}");
-    words
-        .split(|byte| *byte == 0)
-        .any(|word| word == named.as_bytes())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_server_of_ours(process: i32) -> bool {
-    use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
-    kill(Pid::from_raw(process), None) != Err(Errno::ESRCH)
-}
-
-/// Removes what a killed run has left, if the path is such a directory and ours.
-pub(super) fn sweep(path: &Path) -> Result<()> {
-    let named = path
-        .file_name()
-        .is_some_and(|name| name.as_bytes().starts_with(PREFIX.as_bytes()));
-    let ours = path.symlink_metadata().is_ok_and(|metadata| {
-        metadata.is_dir()
-            && metadata.uid() == nix::unistd::geteuid().as_raw()
-            && metadata.mode() & 0o077 == 0
-    });
-    if named && ours {
-        Area::new(path)?.remove_tree("")?;
+/// Whether this process is a server of ours, or works below this directory; what cannot be seen may
+/// well be. Another process may have been given the number since, and may live for ever.
+fn is_at_work(process: i32, dir: &Path) -> bool {
+    if kill(Pid::from_raw(process), None) == Err(Errno::ESRCH) {
+        return false;
     }
-    Ok(())
+    let of = Path::new("/proc").join(process.to_string());
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    let below = std::fs::read_link(of.join("cwd")).is_ok_and(|place| place.starts_with(dir));
+    let named = format!("cluster_name={CLUSTER_NAME}");
+    let is_named = |words: Vec<u8>| {
+        let mut words = words.split(|byte| *byte == 0);
+        words.any(|word| word == named.as_bytes())
+    };
+    below || std::fs::read(of.join("cmdline")).map_or(true, is_named)
 }
 
 fn fits(parent: &Path, port: u16) -> bool {
@@ -153,8 +138,7 @@ fn too_long(parent: &Path) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::Permissions;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn the_directory_is_private_and_goes_away() {
@@ -173,19 +157,5 @@ mod tests {
         let parent = PathBuf::from(format!("/{}", "x".repeat(90)));
         let error = PrivateSocket::create(Some(&parent), 50432).unwrap_err();
         assert_eq!(error.code(), Code::SocketPath);
-    }
-
-    #[test]
-    fn only_directories_of_ours_are_swept() {
-        let parent = tempfile::tempdir().unwrap();
-        let other = parent.path().join("precious");
-        std::fs::create_dir(&other).unwrap();
-        std::fs::set_permissions(&other, Permissions::from_mode(0o700)).unwrap();
-        sweep(&other).unwrap();
-        assert!(other.exists());
-        let socket = PrivateSocket::create(Some(parent.path()), 1).unwrap();
-        sweep(socket.path()).unwrap();
-        assert!(!socket.path().exists());
-        sweep(socket.path()).unwrap();
     }
 }
