@@ -133,10 +133,10 @@ fn a_stop_that_goes_on_after_the_interruption_is_followed_by_a_start() {
         let before = shop.process();
         let asked = shop.flag("asked");
         let stop = format!(
-            "setsid sh -c 'sleep 0.3; {} stop -m fast -D {}' & touch {}; sleep 600",
+            "setsid sh -c 'touch {}; sleep 0.3; {} stop -m fast -D {}' & sleep 600",
+            asked.display(),
             shop.trip.old_bindir.join("pg_ctl").display(),
             shop.trip.old.display(),
-            asked.display()
         );
         let words = ["cutover", "--stop-old-command", &stop];
         let cut = shop.trip.begin(shop.trip.command(&words));
