@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
+use pg_migrator::pg::quote::literal;
 use support::case::Case;
 use support::trip::{Ran, Trip, finish};
 use support::{as_server_user, cluster};
@@ -19,10 +20,6 @@ const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{202e}\u{9b}2J\r";
 
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// No line of ours begins within a name, and nothing reaches the terminal that it obeys.

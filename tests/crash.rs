@@ -84,10 +84,10 @@ fn first_copies_killed_anywhere_have_two_ways_out() {
 fn mending_copies_killed_anywhere_has_two_ways_out() {
     in_memory("mending_copies_killed_anywhere_has_two_ways_out", || {
         let mut case = Case::new("copy");
-        use_old(&case, "CREATE TABLE used (id int PRIMARY KEY, note text)");
+        case.use_old("CREATE TABLE used (id int PRIMARY KEY, note text)");
         case.trip.begin_trace();
         case.trip.prepare();
-        use_old(&case, USED);
+        case.use_old(USED);
         case.stock.dump = served_by_old(&case);
         let log = case.trip.new.with_extension("points");
         let mut counted = case.trip.command(&["cutover"]);
@@ -98,7 +98,7 @@ fn mending_copies_killed_anywhere_has_two_ways_out() {
         demand_durable(&case, "a cutover that mends");
         for kill in tried {
             case.trip.prepare();
-            use_old(&case, USED);
+            case.use_old(USED);
             kill.strikes(&case, case.trip.command(&["cutover"]));
             let seen = leave(&case, &kill);
             assert!(!case.trip.new.exists(), "{kill:?}");
@@ -106,17 +106,11 @@ fn mending_copies_killed_anywhere_has_two_ways_out() {
             demand_durable(&case, &format!("{kill:?}"));
         }
         case.trip.prepare();
-        use_old(&case, USED);
+        case.use_old(USED);
         case.trip.cutover();
         case.trip.run(&["verify"]).demand(0);
         case.demand_arrived(&case.stock.dump);
     });
-}
-
-fn use_old(case: &Case, how: &str) {
-    let server = case.stock.cluster.start();
-    server.sql("app", how);
-    server.stop();
 }
 
 /// What old serves now.
@@ -378,14 +372,14 @@ fn errors_of_the_disk_in_the_middle_of_copies() {
             ran.refused(5, code, &["everything was undone"]);
             case.demand_untouched(act);
         }
-        use_old(&case, "CREATE TABLE used (id int PRIMARY KEY, note text)");
+        case.use_old("CREATE TABLE used (id int PRIMARY KEY, note text)");
         case.trip.prepare();
         for (act, number, errno, code) in [
             ("disk.replica.write", 2, NO_SPACE, "PGM-1401"),
             ("disk.replica.read", 3, BROKEN, "PGM-5003"),
             ("disk.replica.write", 1, BROKEN, "PGM-5003"),
         ] {
-            use_old(&case, USED);
+            case.use_old(USED);
             let ran = failing(case.trip.command(&["cutover"]), act, number, errno);
             ran.refused(5, code, &["waits for the cutover"]);
             let started = case.trip.old_starts();

@@ -134,11 +134,11 @@ fn after_a_kill_beside_a_private_server_old_is_held_again() {
         let case = Case::new("copy");
         let trip = &case.trip;
         trip.prepare();
-        use_old(&case, "SELECT lo_from_bytea(777001, 'made late')");
+        case.use_old("SELECT lo_from_bytea(777001, 'made late')");
         killed_beside_a_private_server(&case);
 
         // Somebody starts old: that is noticed before anything is gone on with.
-        use_old(&case, "INSERT INTO elsewhere VALUES (9999, 'late')");
+        case.use_old("INSERT INTO elsewhere VALUES (9999, 'late')");
         let ran = trip.run(&["resume"]);
         ran.refused(
             5,
@@ -173,12 +173,6 @@ fn after_a_kill_beside_a_private_server_old_is_held_again() {
         trip.run(&["verify"]).demand(0);
         say("TRIED old started after a kill beside a private server, and before files are copied");
     });
-}
-
-fn use_old(case: &Case, sql: &str) {
-    let server = case.stock.cluster.start();
-    server.sql("app", sql);
-    server.stop();
 }
 
 /// A cutover that dies while new's control file is lent to a private server, which runs.
@@ -243,7 +237,7 @@ fn old_can_be_started_without_the_state_directory() {
             let trip = &case.trip;
             trip.prepare();
             if point.ends_with("carry-large-objects") {
-                use_old(&case, "SELECT lo_from_bytea(777001, 'made late')");
+                case.use_old("SELECT lo_from_bytea(777001, 'made late')");
             }
             let cut = standing_still(&case, &["cutover"], point);
             fs::remove_dir_all(trip.state()).unwrap();

@@ -162,19 +162,9 @@ fn make_dir(place: &Path, name: &str) -> PathBuf {
 /// A cluster that lets everybody in, in all the ways its files know.
 fn wide_open(place: &Path, bindir: &Path, name: &str, port: u16) -> PathBuf {
     let data = place.join(name);
-    let words = [
-        "-U",
-        "postgres",
-        "-A",
-        "trust",
-        "-N",
-        "-E",
-        "UTF8",
-        "--locale=C",
-        "-D",
-    ];
     let target = data.to_str().unwrap();
-    as_owner(bindir.join("initdb"), &[&words[..], &[target]].concat());
+    let words = [&support::INITDB[..], &["-D", target]].concat();
+    as_owner(bindir.join("initdb"), &words);
     let open = place.join("open").display().to_string();
     let write = |file: &str, text: String| {
         let path = data.join(file);

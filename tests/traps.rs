@@ -11,14 +11,11 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pg_migrator::pg::quote::literal;
 use support::trip::Trip;
 use support::{Cluster, Running, as_server_user, cluster, say};
 
 const EVERY_PAIR: &str = "PGM_EVERY_PAIR";
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
 
 /// Functions and operators with the names of those that everybody calls, first in the path of
 /// every session, and triggers: each leaves a file when it is called.

@@ -139,7 +139,9 @@ impl File {
             return Err("it has no example".to_owned());
         }
         let only_where = match &question {
-            Question::StoredType(_) => Some(StoredType::ONLY_WHERE.to_owned()),
+            Question::StoredType(_) if self.only_where.is_none() => {
+                Some(StoredType::ONLY_WHERE.to_owned())
+            }
             _ => self.only_where,
         };
         let otherwise = self.remedy.otherwise.as_deref().map(Template::parse);

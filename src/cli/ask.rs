@@ -10,7 +10,7 @@ use super::args::Global;
 use crate::error::Result;
 use crate::work::Cancel;
 
-/// How often is looked whether an answer is waited for still, in milliseconds.
+/// Milliseconds between two looks at the wish to stop.
 const LOOK: u8 = 100;
 
 /// Whether standard input is a terminal.

@@ -4,11 +4,9 @@ use super::run::{Ending, serving};
 use crate::engine::Outcome;
 use crate::error::{Code, Error, Exit, Remedy};
 use crate::journal::{JOURNAL_FILE, Standing};
+use crate::pg::control;
 use crate::plan::Plan;
 use crate::render::{Left, sentence_without_state};
-
-/// The control file of a cluster: without it no server starts.
-const CONTROL: &str = "global/pg_control";
 
 /// Whether there is a journal that another command could go on from. The last one removes it.
 pub fn is_lost(plan: &Plan, outcome: &Outcome) -> bool {
@@ -55,8 +53,8 @@ fn left(plan: &Plan, standing: Option<Standing>) -> Left<'_> {
     Left {
         old: &plan.old.data_dir,
         new: &plan.new.data_dir,
-        old_starts: plan.old.data_dir.join(CONTROL).exists(),
-        new_starts: plan.new.data_dir.join(CONTROL).exists(),
+        old_starts: control::in_datadir(&plan.old.data_dir).exists(),
+        new_starts: control::in_datadir(&plan.new.data_dir).exists(),
         new_is_there: plan.new.data_dir.join("PG_VERSION").exists(),
         serving: serving(plan),
         shared: plan.mode.shares_files(),

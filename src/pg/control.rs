@@ -382,7 +382,8 @@ pub fn fingerprint_file(path: &Path) -> Result<String> {
     Ok(format!("{:x}", Sha256::digest(read_bytes(path)?)))
 }
 
-fn in_datadir(datadir: &Path) -> PathBuf {
+/// Where it lies in a data directory; without it no server starts there.
+pub fn in_datadir(datadir: &Path) -> PathBuf {
     datadir.join("global/pg_control")
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::conf;
+use super::control;
 use super::postmaster::{PostmasterOpts, PostmasterPid};
 use super::quote::shell_path;
 use super::regular;
@@ -206,7 +207,7 @@ impl DataDir {
 
     /// The control file.
     pub fn control_path(&self) -> PathBuf {
-        self.path.join("global/pg_control")
+        control::in_datadir(&self.path)
     }
 
     /// The WAL directory, canonical, where it lies outside the data directory by a link.

@@ -58,6 +58,13 @@ impl Case {
         self.before = kept(&self.stock);
     }
 
+    /// Serves old, and runs this in it.
+    pub fn use_old(&self, sql: &str) {
+        let server = self.stock.cluster.start();
+        server.sql("app", sql);
+        server.stop();
+    }
+
     /// Files, settings and links of old are what they were.
     pub fn demand_untouched_old(&self, after: &str) {
         tree::demand_same(after, &self.before, &kept(&self.stock));

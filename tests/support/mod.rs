@@ -251,20 +251,23 @@ fn mark(installation: &str, made_from: &[&str]) -> u64 {
     hasher.finish()
 }
 
+/// How initdb makes the clusters of tests.
+pub const INITDB: [&str; 8] = [
+    "-U",
+    "postgres",
+    "-A",
+    "trust",
+    "-N",
+    "-E",
+    "UTF8",
+    "--locale=C.UTF-8",
+];
+
 fn initdb(bindir: &Path, data: &Path, options: &[&str]) {
     let output = Command::new(bindir.join("initdb"))
         .arg("-D")
         .arg(data)
-        .args([
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-N",
-            "-E",
-            "UTF8",
-            "--locale=C.UTF-8",
-        ])
+        .args(INITDB)
         .args(options)
         .env("LC_ALL", "C")
         .output()
