@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use support::case::Case;
-use support::shop::one;
+use support::shop::{COUNT, Shop, one};
 use support::trip::{LIMIT, Underway, finish};
 use support::{as_server_user, processes_in, say};
 
@@ -378,7 +378,8 @@ fn a_program_that_hangs_does_not_keep_service_down() {
         for (program, limit, words) in [
             ("pg_resetwal", "2", &["prepare"][..]),
             ("pg_resetwal", "2", &["cutover"]),
-            ("pg_ctl", "2", &["cutover", "--start"]),
+            // It counts for pg_resetwal, too, which has something to do here.
+            ("pg_ctl", "15", &["cutover", "--start"]),
         ] {
             let mark = hangs.with_extension(program);
             fs::write(&mark, "").unwrap();
@@ -413,5 +414,44 @@ fn a_program_that_hangs_does_not_keep_service_down() {
         }
         case.trip.cutover();
         case.trip.run(&["verify"]).demand(0);
+    });
+}
+
+/// Where `pg_ctl` has started a server and hangs then, it is ended alone: the server serves, whose
+/// process group it is in before 12.
+#[test]
+fn a_pg_ctl_that_hangs_takes_no_server_with_it() {
+    as_server_user("a_pg_ctl_that_hangs_takes_no_server_with_it", || {
+        let mut shop = Shop::new("old-10", "new-17", "link");
+        let hangs = shop.flag("hangs");
+        let text = format!(
+            "\"$real\" \"$@\" || exit; [ \"$1\" = start ] && [ -e '{}' ] && exec sleep 1000; exit 0",
+            hangs.display()
+        );
+        shop.trip.script_of_old("pg_ctl", &text);
+        shop.trip.script("pg_ctl", &text);
+        let server = shop.prepared();
+        fs::write(&hangs, "").unwrap();
+        let cutover = |more: &[&str]| {
+            let mut command = shop.trip.command(&["cutover"]);
+            command.args(more).env("PGM_LIMIT", "6");
+            finish(command)
+        };
+        let ran = cutover(&["--start", "--start-new-command", "echo no rule; exit 3"]);
+        ran.refused(5, "PGM-3006", &["waits for the cutover"]);
+        drop(server);
+        assert_eq!(shop.in_old(COUNT), "1000 1000");
+        say("TRIED pg_ctl of 10 that hangs when it has started old again");
+
+        shop.let_everybody_in();
+        let sockets = shop.old.scratch().display().to_string();
+        fs::write(
+            shop.trip.new.join("postgresql.auto.conf"),
+            format!("listen_addresses = ''\nunix_socket_directories = '{sockets}'\n"),
+        )
+        .unwrap();
+        cutover(&["--start"]).demand(0);
+        assert_eq!(shop.in_old("SHOW server_version_num")[..2], *"17");
+        say("TRIED pg_ctl that hangs when it has started new");
     });
 }

@@ -4,9 +4,10 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use super::privileges;
@@ -177,10 +178,31 @@ pub(super) struct Ended {
     pub(super) late: bool,
 }
 
-/// Waits for a child; ends it, and everything it has started, when a stop is requested or its time
-/// is up.
+/// Who is ended with a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// Everything it has started.
+    Group,
+    /// Nobody: what it has started is not ours to end.
+    ItAlone,
+}
+
+impl Ends {
+    fn signal(self, child: &Child, signal: Signal) {
+        match self {
+            Self::Group => signal_group(child, signal),
+            // Not reaped yet, so the number is its own.
+            Self::ItAlone => {
+                let _ = number(child).map(|pid| kill(pid, signal));
+            }
+        }
+    }
+}
+
+/// Waits for a child; ends it, and whoever ends with it, when a stop is requested or its time is up.
 pub(super) fn wait(
     child: &mut Child,
+    ends: Ends,
     mut turns: Option<Turns>,
     limit: Option<Duration>,
     cancel: &Cancel,
@@ -192,27 +214,69 @@ pub(super) fn wait(
     loop {
         // Asked once more when time is up: we may have stood still, and not the child.
         let over = limit.is_some_and(|limit| begun.elapsed() >= limit);
-        if let Some(status) = child.try_wait()? {
-            let status = Some(status);
+        if has_ended(child)? {
+            if asked.is_some() && ends == Ends::Group {
+                // What it has started may not have heard, and nobody is left to tell it.
+                signal_group(child, Signal::SIGKILL);
+            }
+            let status = Some(child.wait()?);
             return Ok(Ended { status, late });
         }
         match asked {
             None if over || cancel.requested() => {
                 late = !cancel.requested();
-                signal_group(child, Signal::SIGTERM);
+                ends.signal(child, Signal::SIGTERM);
                 // Who rests hears nothing.
-                signal_group(child, Signal::SIGCONT);
+                ends.signal(child, Signal::SIGCONT);
                 asked = Some(Instant::now());
             }
             None => turns.iter_mut().for_each(|turns| turns.look(child)),
             Some(since) if since.elapsed() > GRACE + BURIAL => {
                 return Ok(Ended { status: None, late });
             }
-            Some(since) if since.elapsed() > GRACE => signal_group(child, Signal::SIGKILL),
+            Some(since) if since.elapsed() > GRACE => ends.signal(child, Signal::SIGKILL),
             Some(_) => {}
         }
         pauses.pause();
     }
+}
+
+/// Whether it has ended. It is not reaped: until then its number stays that of its group.
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+fn has_ended(child: &mut Child) -> std::io::Result<bool> {
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+    let Some(pid) = number(child) else {
+        return Ok(child.try_wait()?.is_some());
+    };
+    let looks = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    Ok(waitid(Id::Pid(pid), looks)? != WaitStatus::StillAlive)
+}
+
+/// Whether it has ended.
+#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+fn has_ended(child: &mut Child) -> std::io::Result<bool> {
+    Ok(child.try_wait()?.is_some())
+}
+
+/// What a thread has read from a pipe of a child that has ended; nothing where the pipe is still held
+/// by somebody who has left the child's group, and nobody wants to wait for that.
+pub(super) fn read_by<T>(
+    thread: JoinHandle<T>,
+    ended: &Ended,
+    cancel: &Cancel,
+) -> Option<std::thread::Result<T>> {
+    let mut pauses = Pauses::new();
+    let mut since = Instant::now();
+    while !thread.is_finished() {
+        if !ended.late && !cancel.requested() {
+            since = Instant::now();
+        }
+        if since.elapsed() > BURIAL {
+            return None;
+        }
+        pauses.pause();
+    }
+    Some(thread.join())
 }
 
 /// Waits for a child that has nothing to do but to answer; `None` where it has not ended in time,
@@ -252,9 +316,11 @@ pub(super) fn wait_at_most(
 
 fn signal_group(child: &Child, signal: Signal) {
     // Gone already is as good.
-    if let Ok(pid) = i32::try_from(child.id()) {
-        let _ = killpg(Pid::from_raw(pid), signal);
-    }
+    let _ = number(child).map(|pid| killpg(pid, signal));
+}
+
+fn number(child: &Child) -> Option<Pid> {
+    i32::try_from(child.id()).ok().map(Pid::from_raw)
 }
 
 /// An exit status as a person reads it.
@@ -269,12 +335,15 @@ pub(super) fn describe(status: ExitStatus) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{BufRead, BufReader, Read};
 
     use super::*;
 
+    /// Shorter than any child of a test lives by itself.
+    const LONG: Duration = Duration::from_secs(45);
+
     fn ended(child: &mut Child, turns: Option<Turns>, cancel: &Cancel) -> String {
-        let ended = wait(child, turns, None, cancel).unwrap();
+        let ended = wait(child, Ends::Group, turns, None, cancel).unwrap();
         assert!(!ended.late);
         describe(ended.status.unwrap())
     }
@@ -313,30 +382,70 @@ mod tests {
         let started = Instant::now();
         let status = ended(&mut child, None, &cancel);
         assert_eq!(status, "killed by signal 15");
-        assert!(started.elapsed() < GRACE);
+        assert!(started.elapsed() < LONG);
     }
 
     /// Whoever does not hear is killed, and whatever was started meanwhile.
     #[test]
     fn a_child_whose_time_is_up_is_ended() {
-        let cancel = Cancel::new();
-        let limit = Some(Duration::from_millis(300));
-        for (script, signal) in [("sleep 60", 15), ("trap '' TERM; sleep 60; sleep 60", 9)] {
-            let mut child = sh(script).spawn().unwrap();
+        let deaf = "trap '' TERM; echo begun; sleep 60; sleep 60";
+        for (script, signal) in [("echo begun; sleep 60", 15), (deaf, 9)] {
             let started = Instant::now();
-            let ended = wait(&mut child, None, limit, &cancel).unwrap();
-            assert!(ended.late);
+            let (ended, _, rest) = heard(sh(script), Ends::Group);
             let status = describe(ended.status.unwrap());
             assert_eq!(status, format!("killed by signal {signal}"));
-            assert!(started.elapsed() < GRACE * 2);
+            assert!(started.elapsed() < LONG);
             // Nobody is left to hold the pipe open.
-            let mut rest = String::new();
-            child.stdout.unwrap().read_to_string(&mut rest).unwrap();
+            assert_eq!(rest.unwrap().unwrap(), "");
         }
         let mut child = sh("sleep 0.1; exit 3").spawn().unwrap();
-        let ended = wait(&mut child, None, Some(GRACE), &cancel).unwrap();
+        let ended = wait(&mut child, Ends::Group, None, Some(LONG), &Cancel::new()).unwrap();
         assert!(!ended.late);
         assert_eq!(describe(ended.status.unwrap()), "3");
+    }
+
+    /// The child hears, and what it has started does not.
+    #[test]
+    fn nobody_of_the_group_outlives_a_child_that_was_ended() {
+        let deaf = "(trap '' TERM; echo deaf; sleep 20; sleep 20) & wait";
+        let (ended, _, rest) = heard(sh(deaf), Ends::Group);
+        assert_eq!(describe(ended.status.unwrap()), "killed by signal 15");
+        // The pipe is closed: the deaf one has ended, too.
+        assert_eq!(rest.unwrap().unwrap(), "");
+    }
+
+    /// So may a server that somebody relies on.
+    #[test]
+    fn a_child_can_be_ended_alone() {
+        let (ended, heard, rest) = heard(sh("sleep 60 & echo $!; wait"), Ends::ItAlone);
+        assert_eq!(describe(ended.status.unwrap()), "killed by signal 15");
+        assert!(rest.is_none(), "whoever holds the pipe has ended");
+        kill(
+            Pid::from_raw(heard.trim().parse().unwrap()),
+            Signal::SIGKILL,
+        )
+        .unwrap();
+    }
+
+    /// Ends a child that has said something; gives that, and what else was read if the pipe was closed.
+    fn heard(
+        mut command: Command,
+        ends: Ends,
+    ) -> (Ended, String, Option<std::thread::Result<String>>) {
+        let mut child = command.spawn().unwrap();
+        let mut pipe = BufReader::new(child.stdout.take().unwrap());
+        let mut said = String::new();
+        pipe.read_line(&mut said).unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut rest = String::new();
+            pipe.read_to_string(&mut rest).unwrap();
+            rest
+        });
+        let cancel = Cancel::new();
+        let ended = wait(&mut child, ends, None, Some(Duration::ZERO), &cancel).unwrap();
+        assert!(ended.late);
+        let rest = read_by(reader, &ended, &cancel);
+        (ended, said, rest)
     }
 
     #[test]
@@ -356,7 +465,7 @@ mod tests {
             ended(&mut child, Some(turns), &cancel)
         });
         assert_eq!(status, "killed by signal 15");
-        assert!(started.elapsed() > TURN && started.elapsed() < GRACE);
+        assert!(started.elapsed() > TURN && started.elapsed() < LONG);
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub struct Program<'a> {
     rests: bool,
     veiled: bool,
     limit: Option<Duration>,
+    ends: command::Ends,
 }
 
 impl<'a> Program<'a> {
@@ -61,6 +62,7 @@ impl<'a> Program<'a> {
             rests: false,
             veiled: false,
             limit: None,
+            ends: command::Ends::Group,
         }
     }
 
@@ -131,6 +133,14 @@ impl<'a> Program<'a> {
         self
     }
 
+    /// Leaves alone what it has started when it has to be ended: a server of somebody else, which has
+    /// left the process group of its `pg_ctl` only from 12 on.
+    #[must_use]
+    pub fn ending_alone(mut self) -> Self {
+        self.ends = command::Ends::ItAlone;
+        self
+    }
+
     /// Runs it to its end; anything but exit status 0 is an error with its last lines.
     ///
     /// It is ended when a stop is requested, and the error is then that request; so it is when its
@@ -177,7 +187,7 @@ impl<'a> Program<'a> {
         let writer = complaints
             .map(|complaints| std::thread::spawn(move || write_veiled(complaints, &mut log)));
         let turns = self.rests.then(command::Turns::in_background).flatten();
-        let ended = command::wait(&mut child, turns, self.limit, cancel)
+        let ended = command::wait(&mut child, self.ends, turns, self.limit, cancel)
             .map_err(|error| self.broken("wait for", &error))?;
         let Some(status) = ended.status else {
             // It keeps its pipes open for as long as it cannot be ended.
@@ -186,11 +196,17 @@ impl<'a> Program<'a> {
             return Err(self.hangs(&path, &lines, ", and not when it was killed either"));
         };
         let panicked = |_| Error::new(Code::Internal, "a thread that read a pipe panicked");
-        let stdout = reader.join().map_err(panicked)?;
-        let stdout = stdout.map_err(|error| self.broken("read the output of", &error))?;
-        writer.map_or(Ok(()), |writer| writer.join().map_err(panicked))?;
+        let written = writer.map(|writer| command::read_by(writer, &ended, cancel));
+        written
+            .flatten()
+            .map_or(Ok(()), |written| written.map_err(panicked))?;
+        let stdout = command::read_by(reader, &ended, cancel);
         let stderr_tail = tail(&mut errors, start);
-        if status.success() {
+        if status.success()
+            && let Some(stdout) = stdout
+        {
+            let stdout = stdout.map_err(panicked)?;
+            let stdout = stdout.map_err(|error| self.broken("read the output of", &error))?;
             return Ok(Output {
                 stdout,
                 stderr_tail,

@@ -16,9 +16,8 @@ use crate::error::{Code, Error, Remedy, Result};
 use crate::pg::{ClusterState, ControlFile, DataDir, PostmasterOpts, PostmasterPid};
 use crate::work::Cancel;
 
-/// How much longer `pg_ctl` may take than it was told to wait for its server: it counts its looks and
-/// not the time, so on a busy machine it waits for longer. What it has started by then goes on, from
-/// 12 on; before, its server is in its process group and is told to stop with it.
+/// How much longer `pg_ctl` may take than it was told to wait for its server: it counts its looks
+/// and not the time, so on a busy machine it waits for longer. What it has started by then goes on.
 pub const PG_CTL_MARGIN: Duration = Duration::from_secs(300);
 
 /// A server that somebody else has started and that accepts sessions.
@@ -159,14 +158,23 @@ impl Running {
         if let Some(running) = find()? {
             return Ok(running);
         }
-        Program::new(spec.installation, "pg_ctl")
+        let ran = Program::new(spec.installation, "pg_ctl")
             .args(start_arguments(spec))
             .failing_with(Code::ServerStart)
             .about("data directory", spec.data_dir.path.display().to_string())
             .within(spec.timeout + PG_CTL_MARGIN)
+            .ending_alone()
             .server_logs_to(spec.log)
             .log_to(&spec.log.with_extension("pg_ctl.log"))
-            .run(cancel)?;
+            .run(cancel);
+        match ran {
+            // A server that serves is none the worse for a pg_ctl that hangs.
+            Err(error) if error.code() == Code::ProgramHangs => {
+                return find().ok().flatten().ok_or(error);
+            }
+            Err(error) => return Err(error),
+            Ok(_) => {}
+        }
         find()?.ok_or_else(|| {
             Error::new(Code::ServerStart, "the old server is gone again")
                 .fact("data directory", spec.data_dir.path.display())

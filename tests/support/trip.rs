@@ -72,18 +72,7 @@ impl Trip {
 
     /// Gives new a directory of programs in which one is a script instead.
     pub fn replace_program(&mut self, place: &Path, name: &str, script: &str) {
-        let bindir = place.join("bin");
-        fs::create_dir(&bindir).unwrap();
-        for entry in fs::read_dir(&self.new_bindir).unwrap() {
-            let entry = entry.unwrap();
-            if entry.file_name() != name {
-                symlink(entry.path(), bindir.join(entry.file_name())).unwrap();
-            }
-        }
-        let ours = bindir.join(name);
-        fs::write(&ours, script).unwrap();
-        fs::set_permissions(&ours, fs::Permissions::from_mode(0o755)).unwrap();
-        self.new_bindir = bindir;
+        self.new_bindir = with_another(&self.new_bindir, place, name, script);
     }
 
     /// The state directory.
@@ -134,10 +123,13 @@ impl Trip {
     /// The same with a piece of shell, where `$real` is the program itself.
     pub fn script(&mut self, program: &str, text: &str) {
         let place = self.new.with_extension(format!("with-{program}"));
-        fs::create_dir(&place).unwrap();
-        let real = self.new_bindir.join(program);
-        let text = format!("#!/bin/sh\nreal='{}'\n{text}\n", real.display());
-        self.replace_program(&place, program, &text);
+        self.new_bindir = scripted(&self.new_bindir, &place, program, text);
+    }
+
+    /// The same for old.
+    pub fn script_of_old(&mut self, program: &str, text: &str) {
+        let place = self.old.with_extension(format!("with-{program}"));
+        self.old_bindir = scripted(&self.old_bindir, &place, program, text);
     }
 
     /// Runs `rollback`, `status` and the like to the end.
@@ -458,7 +450,8 @@ impl Underway {
         }
     }
 
-    fn ended(&mut self) -> bool {
+    /// Whether it has ended.
+    pub fn ended(&mut self) -> bool {
         self.child.as_mut().unwrap().try_wait().unwrap().is_some()
     }
 
@@ -508,4 +501,27 @@ impl Drop for Underway {
             let _ = child.wait();
         }
     }
+}
+
+fn scripted(bindir: &Path, place: &Path, program: &str, text: &str) -> PathBuf {
+    fs::create_dir(place).unwrap();
+    let real = bindir.join(program);
+    let text = format!("#!/bin/sh\nreal='{}'\n{text}\n", real.display());
+    with_another(bindir, place, program, &text)
+}
+
+/// A directory of these programs in which one is a script instead.
+fn with_another(bindir: &Path, place: &Path, name: &str, script: &str) -> PathBuf {
+    let other = place.join("bin");
+    fs::create_dir(&other).unwrap();
+    for entry in fs::read_dir(bindir).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name() != name {
+            symlink(entry.path(), other.join(entry.file_name())).unwrap();
+        }
+    }
+    let ours = other.join(name);
+    fs::write(&ours, script).unwrap();
+    fs::set_permissions(&ours, fs::Permissions::from_mode(0o755)).unwrap();
+    other
 }
