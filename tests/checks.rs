@@ -444,6 +444,46 @@ fn what_breaks_a_session_takes_the_blame_alone() {
     });
 }
 
+/// Something that is none of our business crashes while a question is asked.
+#[test]
+fn a_crash_elsewhere_is_blamed_on_no_check() {
+    as_server_user("a_crash_elsewhere_is_blamed_on_no_check", || {
+        let bench = Bench::create(MajorVersion(17));
+        let snapshot = catalog::read(bench.server(), 2, &bench.cancel).unwrap();
+        let long = "SELECT 'x' AS value FROM pg_catalog.pg_sleep( \
+                    CASE pg_catalog.current_database() WHEN 'postgres' THEN 3 ELSE 0 END)";
+        let checks = [
+            everywhere("long", long),
+            everywhere("after", "SELECT 'z' AS value"),
+        ];
+        let subject = bench.subject(Some(&snapshot));
+        let report = std::thread::scope(|scope| {
+            scope.spawn(|| crash_beside("pg_sleep", bench.server()));
+            checks::run(&bench.applicable(&checks), &subject, None).unwrap()
+        });
+        assert_eq!(report.not_made, []);
+        assert_eq!(sentences(&report).len(), 6);
+    });
+}
+
+/// Kills a session while another one is at such a statement.
+fn crash_beside(statement: &str, server: &server::Endpoint) {
+    let mut session = server.connect("template1").unwrap();
+    let looks = format!(
+        "SELECT pg_catalog.pg_backend_pid() FROM pg_catalog.pg_stat_activity \
+         WHERE pid <> pg_catalog.pg_backend_pid() AND state = 'active' \
+         AND query LIKE '%{statement}%'"
+    );
+    let pid = loop {
+        if let Some(row) = session.text_rows(&looks).unwrap().pop() {
+            break row[0].as_ref().unwrap().parse().unwrap();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    };
+    let crash = nix::sys::signal::Signal::SIGKILL;
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), crash).unwrap();
+}
+
 #[test]
 fn after_a_crash_one_waits_until_sessions_are_let_in() {
     as_server_user("after_a_crash_one_waits_until_sessions_are_let_in", || {
@@ -457,7 +497,7 @@ fn after_a_crash_one_waits_until_sessions_are_let_in() {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), crash).unwrap();
         while session.run_script("SELECT 1").is_ok() {}
         let server = bench.server();
-        server.recovered("postgres", &bench.cancel).unwrap();
+        server.await_recovery("postgres", &bench.cancel).unwrap();
         server.connect("postgres").unwrap();
     });
 }

@@ -85,7 +85,8 @@ impl Help for Interviews<'_, '_> {
 ///
 /// One session asks until all is answered. Another one may take questions from it. What that one
 /// was refused is the answer; what it could not ask because its session broke it gives back.
-/// Where the first session breaks, another may go on behind the question it was at.
+/// Where the first session breaks, another may go on behind the question it was at; or with it, where
+/// the session was ended because something else had crashed.
 #[derive(Debug)]
 pub(super) struct Interview<'c> {
     checks: Vec<&'c Check>,
@@ -137,12 +138,18 @@ impl<'c> Interview<'c> {
         while let Some(index) = self.next() {
             let answer = self.question(index, client, &empty, cancel);
             let failure = answer.as_ref().err().cloned();
-            self.answered(index, answer);
-            if let Some(error) = failure
-                && !cancel.requested()
-                && !is_alive(client)
-            {
-                return Err(error);
+            let broken = failure.filter(|_| !cancel.requested() && !is_alive(client));
+            match broken {
+                // It was not this question that broke something.
+                Some(error) if client.was_ended_by_a_crash_elsewhere() => {
+                    lock(&self.progress).returned.push(index);
+                    return Err(error);
+                }
+                Some(error) => {
+                    self.answered(index, answer);
+                    return Err(error);
+                }
+                None => self.answered(index, answer),
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use crate::catalog::Snapshot;
 use crate::error::{Code, Error, Family, Result};
 use crate::event::{SkipOption, Skipped};
 use crate::pg::{MajorVersion, quote};
-use crate::server::{Cancel, Endpoint, in_each_database};
+use crate::server::{Cancel, Endpoint, in_each_database, is_kept_out};
 
 /// What is checked.
 #[derive(Debug, Clone, Copy)]
@@ -288,12 +288,13 @@ fn ask_alone(checks: &[&Check], database: &String, subject: &Subject<'_>) -> Res
             Ok(Some(Err(error))) if !interview.is_over() => failure = error,
             Ok(_) => break,
             Err(error) if stops(&error) => return Err(error),
+            Err(error) if is_kept_out(&error) => failure = error,
             Err(error) => {
                 failure = error;
                 break;
             }
         }
-        old.recovered(database, cancel)?;
+        old.await_recovery(database, cancel)?;
     }
     Ok(interview.answers_or(&failure))
 }

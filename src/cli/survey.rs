@@ -245,7 +245,7 @@ fn read_and_ask(
         Ok((portrait, asked)) => Ok((portrait, Some(asked))),
         Err(error) if error.code().family() == Family::Signal => Err(error),
         Err(_) => {
-            old.recovered("template1", cancel)?;
+            old.await_recovery("template1", cancel)?;
             let (portrait, _) = read(old, jobs, cancel, purpose, |_, _| Ok(()), &Alone)?;
             Ok((portrait, None))
         }

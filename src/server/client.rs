@@ -2,6 +2,8 @@
 
 use std::error::Error as _;
 use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use postgres::error::SqlState;
@@ -27,6 +29,8 @@ pub struct Client {
     inner: postgres::Client,
     database: String,
     side: Side,
+    /// Whether the server ended it because another session had crashed.
+    victim: Arc<AtomicBool>,
 }
 
 /// A role that does not exist, or is no superuser as `-b` demands, is a mistake in the options,
@@ -116,6 +120,8 @@ impl Client {
         {
             config.password(password);
         }
+        let victim = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&victim);
         let inner = config
             .port(endpoint.port)
             .user(&endpoint.user)
@@ -124,14 +130,26 @@ impl Client {
             .options(&(endpoint.session_options() + &pinned(endpoint.side, endpoint.major)))
             .connect_timeout(Duration::from_secs(60))
             // Notices must go somewhere other than the terminal.
-            .notice_callback(|_| {})
+            .notice_callback(move |notice| {
+                if *notice.code() == SqlState::CRASH_SHUTDOWN {
+                    told.store(true, Ordering::SeqCst);
+                }
+            })
             .connect(NoTls)
             .map_err(|error| refused(endpoint, database, &error))?;
         Ok(Client {
             inner,
             database: database.to_owned(),
             side: endpoint.side,
+            victim,
         })
+    }
+
+    /// Whether the server has ended it because something else had crashed.
+    ///
+    /// The session that crashes itself is told nothing (`quickdie` of `src/backend/tcop/postgres.c`).
+    pub fn was_ended_by_a_crash_elsewhere(&self) -> bool {
+        self.victim.load(Ordering::SeqCst)
     }
 
     /// The database it is in.

@@ -33,10 +33,11 @@ const RECOVERY: Duration = Duration::from_secs(60);
 /// How often it is asked.
 const RECOVERY_LOOK: Duration = Duration::from_millis(50);
 
-/// What a server says that lets nobody in yet.
-fn recovering() -> (String, String) {
+/// Whether a server said that it lets nobody in yet.
+pub fn is_kept_out(error: &Error) -> bool {
     let state = SqlState::CANNOT_CONNECT_NOW.code();
-    ("sqlstate".to_owned(), state.to_owned())
+    let said = ("sqlstate".to_owned(), state.to_owned());
+    error.facts().contains(&said)
 }
 
 /// All that sessions and programs need to connect to a server, whoever started it.
@@ -75,14 +76,14 @@ impl Endpoint {
     /// # Errors
     ///
     /// A requested stop.
-    pub fn recovered(&self, database: &str, cancel: &Cancel) -> Result<()> {
+    pub fn await_recovery(&self, database: &str, cancel: &Cancel) -> Result<()> {
         let begun = Instant::now();
         loop {
             // The session that broke knows of it a moment before the postmaster does.
             std::thread::sleep(RECOVERY_LOOK);
             cancel.check()?;
-            let kept_out = |error: Error| error.facts().contains(&recovering());
-            let waits = self.connect(database).err().is_some_and(kept_out);
+            let refused = self.connect(database).err();
+            let waits = refused.is_some_and(|error| is_kept_out(&error));
             if !waits || begun.elapsed() > RECOVERY {
                 return Ok(());
             }
