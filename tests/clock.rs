@@ -53,18 +53,11 @@ struct Clock {
 
 impl Clock {
     fn new(shop: &Shop) -> Self {
-        let source = shop.flag("shifted.c");
         let clock = Self {
             library: shop.flag("shifted.so"),
             shift: shop.flag("shift"),
         };
-        fs::write(&source, SHIFTED).unwrap();
-        let built = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-o"])
-            .args([&clock.library, &source])
-            .output()
-            .unwrap();
-        assert!(built.status.success(), "{built:?}");
+        support::compile(SHIFTED, &clock.library, &[]);
         clock.set(0);
         clock
     }

@@ -17,6 +17,7 @@ pub mod tree;
 pub mod trip;
 
 use std::collections::hash_map::DefaultHasher;
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::hash::{Hash, Hasher};
 use std::io::Write;
@@ -345,6 +346,30 @@ impl Cluster {
     /// What its server has said so far.
     pub fn server_log(&self) -> String {
         fs::read_to_string(self.scratch().join("server.log")).unwrap_or_default()
+    }
+}
+
+/// Makes a library of this C.
+pub fn compile(source: &str, library: &Path, options: &[&OsStr]) {
+    let file = library.with_extension("c");
+    fs::write(&file, source).unwrap();
+    let made = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1"])
+        .args(options)
+        .arg("-o")
+        .args([library, &file])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+}
+
+/// Waits until something is so.
+#[track_caller]
+pub fn until(mut so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < trip::LIMIT, "it never came to that");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
