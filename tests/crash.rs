@@ -131,6 +131,23 @@ fn a_cutover_by_swap_killed_anywhere_has_two_ways_out() {
     in_memory(test, || killed_cutovers("swap"));
 }
 
+/// On a file system that is not believed when it says that all of it is on disk.
+#[test]
+fn where_no_file_system_is_synced_as_a_whole_each_file_is() {
+    let test = "where_no_file_system_is_synced_as_a_whole_each_file_is";
+    on_file_system_in_memory("overlay", test, || {
+        let case = Case::new("link");
+        case.trip.begin_trace();
+        case.trip.prepare();
+        case.trip.cutover();
+        case.trip.rollback();
+        let acts = fs::read_to_string(case.trip.trace()).unwrap();
+        assert!(!acts.contains("syncfs") && acts.contains("synctree"));
+        demand_durable(&case, "without syncfs");
+        case.demand_back("an upgrade on overlayfs");
+    });
+}
+
 fn killed_cutovers(mode: &str) {
     killed(&Case::new(mode));
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, openat};
+use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 
 use super::act::{Act, READ, ask, failure, open_dir_at, read_failure, sync_dir, sync_file, trace};
@@ -34,6 +34,21 @@ impl Area {
         fault::point("disk.sync_dir.begin");
         sync_dir(&dir, &path)?;
         fault::point("disk.sync_dir.done");
+        Ok(())
+    }
+
+    /// Makes it durable that the root lies where it does, whoever made it.
+    ///
+    /// A directory above it that may not be read cannot be synced by us.
+    pub fn sync_name(&self) -> Result<()> {
+        let parent = self.root().parent().unwrap_or(Path::new("/"));
+        fault::point("disk.sync_name.begin");
+        match open(parent, READ | OFlag::O_DIRECTORY, Mode::empty()) {
+            Ok(dir) => sync_dir(&dir, parent)?,
+            Err(Errno::EACCES) => {}
+            Err(error) => return Err(failure("open", parent, error)),
+        }
+        fault::point("disk.sync_name.done");
         Ok(())
     }
 

@@ -33,6 +33,9 @@ struct Lint {
     /// Below these anything may be undurable that other programs wrote, but for what is `synced`.
     trees: BTreeSet<String>,
     synced: BTreeSet<String>,
+    /// Of the trees, those whose own names may be undurable, and those whose are not.
+    unplaced: BTreeSet<String>,
+    placed: BTreeSet<String>,
     journal: bool,
     found: Vec<String>,
 }
@@ -65,7 +68,7 @@ impl Lint {
             return;
         }
         let of_journal = words.iter().any(|path| path.ends_with(JOURNAL));
-        if self.journal && !of_journal && act != KILLED {
+        if self.journal && !of_journal && changes(act) {
             self.found.push(format!(
                 "line {at}: {act} {words:?} before the line of the journal is durable"
             ));
@@ -74,7 +77,6 @@ impl Lint {
         let last = words.last().copied().unwrap_or_default();
         match act {
             "append" if of_journal => self.journal = true,
-            "fdatasync" if of_journal => self.journal = false,
             "append" | "truncate" | "patch" => {
                 self.files.insert(last.to_owned());
             }
@@ -84,15 +86,20 @@ impl Lint {
             }
             "link" | "symlink" | "mkdir" => self.named(last),
             "fsync" | "fdatasync" => {
+                self.journal &= !of_journal;
                 self.files.remove(last);
                 self.synced.insert(last.to_owned());
             }
             "fsyncdir" => {
                 self.dirs.remove(last);
+                self.place(|tree| parent(tree) == last);
             }
             "unsynced" => {
                 self.synced.retain(|path| !is_at(last, path));
                 self.trees.insert(last.to_owned());
+                if !self.placed.contains(last) {
+                    self.unplaced.insert(last.to_owned());
+                }
             }
             "synctree" => {
                 self.trees.retain(|tree| !is_at(last, tree));
@@ -102,8 +109,7 @@ impl Lint {
             "unlink" | "rmdir" => self.gone(last),
             "rename" => self.renamed(at, words[0], words[1]),
             "step" if ["done", "undone"].contains(&words[0]) => self.demand_clean(at, words),
-            KILLED => self.journal = false,
-            "step" | "lock" => {}
+            "step" | "lock" | KILLED => {}
             other => panic!("line {at}: the lint does not know {other}"),
         }
     }
@@ -119,6 +125,15 @@ impl Lint {
         for paths in [&mut self.files, &mut self.dirs, &mut self.trees] {
             paths.retain(|path| self::device(path) != device);
         }
+        self.place(|tree| self::device(tree) == device);
+    }
+
+    /// The names of these trees are durable from now on.
+    fn place(&mut self, durable: impl Fn(&String) -> bool) {
+        let all = std::mem::take(&mut self.unplaced);
+        let (placed, unplaced): (BTreeSet<_>, _) = all.into_iter().partition(durable);
+        self.placed.extend(placed);
+        self.unplaced = unplaced;
     }
 
     /// Nobody can ask for what is gone; that it is gone must be durable.
@@ -133,6 +148,8 @@ impl Lint {
             &mut self.dirs,
             &mut self.trees,
             &mut self.synced,
+            &mut self.unplaced,
+            &mut self.placed,
         ] {
             paths.retain(|known| !is_at(path, known));
         }
@@ -153,19 +170,30 @@ impl Lint {
 
     fn demand_clean(&mut self, at: usize, words: &[&str]) {
         let finished = |path: &&String| !path.ends_with(UNFINISHED);
-        let of_others = (words[0] == "done" && !is_building(words[1])).then_some(&self.trees);
-        let dirty = self.files.iter().filter(finished).chain(&self.dirs);
-        for path in dirty.chain(of_others.into_iter().flatten()) {
+        let mut dirty: Vec<&String> = self.files.iter().filter(finished).collect();
+        dirty.extend(&self.dirs);
+        let of_others = !is_building(words[1]);
+        if of_others {
+            dirty.extend(self.trees.iter().chain(&self.unplaced));
+        }
+        for path in dirty {
             let what = words.join(" ");
             self.found
                 .push(format!("line {at}: {what}, and {path} is not durable"));
         }
         self.files.clear();
         self.dirs.clear();
-        if of_others.is_some() {
+        if of_others {
             self.trees.clear();
+            self.unplaced.clear();
         }
     }
+}
+
+/// Whether an act leaves files other than they were. Whoever goes on after a kill syncs the journal
+/// before it does the first of these.
+fn changes(act: &str) -> bool {
+    !["fsync", "fsyncdir", "step", "lock", KILLED].contains(&act)
 }
 
 fn may_be_lost(path: &str) -> bool {

@@ -28,7 +28,7 @@ fn run(program: &str, words: &[&Path]) -> bool {
 }
 
 /// Runs the body of a test as a user who may run servers, with all temporary files on a file
-/// system of this kind (`btrfs`, `xfs`).
+/// system of this kind (`btrfs`, `xfs`, `overlay`).
 ///
 /// `test` is the name of the test as the harness knows it. Only root can mount such a one.
 pub fn on_file_system(kind: &str, test: &str, body: impl FnOnce()) {
@@ -100,15 +100,12 @@ fn on_file_system_in(disk: &Path, kind: &str, test: &str, body: impl FnOnce()) {
         fs::create_dir(&dir).unwrap();
         dir
     };
-    let (image, mounted, elsewhere) = (place.path().join("image"), dir("t"), dir("elsewhere"));
-    let file = fs::File::create(&image).unwrap();
-    file.set_len(4 << 30).unwrap();
-    let made = run(&format!("mkfs.{kind}"), &[Path::new("-q"), &image]);
-    assert!(made, "mkfs.{kind}");
-    if !run(
-        "mount",
-        &[Path::new("-o"), Path::new("loop"), &image, &mounted],
-    ) {
+    let (mounted, elsewhere) = (dir("t"), dir("elsewhere"));
+    let possible = match kind {
+        "overlay" => mount_overlay([dir("lower"), dir("upper"), dir("work")], &mounted),
+        _ => mount_image(&place.path().join("image"), kind, &mounted),
+    };
+    if !possible {
         return say(skipped);
     }
     let guard = Mounted(mounted.clone());
@@ -133,6 +130,21 @@ fn on_file_system_in(disk: &Path, kind: &str, test: &str, body: impl FnOnce()) {
     drop(guard);
     demand_passed(test, &output);
     show_told(&output);
+}
+
+fn mount_image(image: &Path, kind: &str, to: &Path) -> bool {
+    let file = fs::File::create(image).unwrap();
+    file.set_len(4 << 30).unwrap();
+    let made = run(&format!("mkfs.{kind}"), &[Path::new("-q"), image]);
+    assert!(made, "mkfs.{kind}");
+    run("mount", &[Path::new("-o"), Path::new("loop"), image, to])
+}
+
+fn mount_overlay(parts: [PathBuf; 3], to: &Path) -> bool {
+    let [lower, upper, work] = parts.map(|path| path.display().to_string());
+    let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+    let words = ["-t", "overlay", "overlay", "-o", &options].map(Path::new);
+    run("mount", &[&words[..], &[to]].concat())
 }
 
 /// A directory on another file system than this one, in memory or among temporary files.

@@ -79,6 +79,10 @@ fn make_durable(place: &Path, jobs: usize) -> Result<()> {
     let file_system = FileSystem::of(place)?;
     match file_system.tells() {
         true => file_system.sync(),
-        false => Area::new(place)?.sync_tree("", jobs),
+        false => {
+            let area = Area::new(place)?;
+            area.sync_tree("", jobs)?;
+            area.sync_name()
+        }
     }
 }
