@@ -6,14 +6,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::trip::{Ran, Trip};
-use super::{Cluster, Running, cluster};
-
-const LIMIT: Duration = Duration::from_secs(60);
+use super::{Cluster, Running, cluster, until};
 
 /// With these a server does nothing of its own accord.
 pub const QUIET: &[&str] = &["autovacuum=off", "max_prepared_transactions=5"];
@@ -170,12 +167,9 @@ fn pg_ctl(bindir: &Path, data: &Path, words: &[&str]) {
 }
 
 /// Waits until there is such a file.
+#[track_caller]
 pub fn wait_for(flag: &Path) {
-    let started = Instant::now();
-    while !flag.exists() {
-        assert!(started.elapsed() < LIMIT, "{} never came", flag.display());
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until(|| flag.exists());
 }
 
 /// The first value a query gives.
