@@ -52,5 +52,5 @@ pub use replica::{OldFile, Replica};
 pub use space::{FileId, Space, identity, identity_if_present, space};
 pub use speed::{Speed, speed};
 pub use stamp::{Era, MARGIN, Stamp, now, times_tell};
-pub use temporary::{Temporary, sweep, sweep_one, temporary};
+pub use temporary::{PREFIX as TEMPORARY, Temporary, sweep, sweep_one, temporary};
 pub use trial::{Mount, Possible, is_trial, mount, possible};

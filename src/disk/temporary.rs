@@ -13,8 +13,8 @@ use super::area::Area;
 use super::lock::Lock;
 use crate::error::{Code, Error, Result};
 
-/// How each of them begins.
-const PREFIX: &str = "pg_migrator-";
+/// How the name of each of them begins; six letters follow.
+pub const PREFIX: &str = "pg_migrator-";
 /// What it is made with, and keeps until it is held: whoever finds one like this, and held by
 /// nobody, may be about to be quicker than who has made it.
 const UNHELD: u32 = 0o500;

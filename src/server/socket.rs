@@ -9,12 +9,11 @@ use nix::unistd::Pid;
 
 use super::command::Pauses;
 use super::spec::CLUSTER_NAME;
-use crate::disk::{self, Area, Temporary};
+use crate::disk::{self, Area, TEMPORARY, Temporary};
 use crate::error::{Code, Error, Remedy, Result};
 
 /// The longest path a socket may have: `sun_path` less the final zero.
 const LONGEST: usize = 107;
-const PREFIX: &str = "pg_migrator-";
 
 /// A directory that goes away with the value.
 #[derive(Debug)]
@@ -117,7 +116,7 @@ fn is_at_work(process: i32, dir: &Path) -> bool {
 
 fn fits(parent: &Path, port: u16) -> bool {
     let random = 6;
-    let socket = format!("/{PREFIX}/.s.PGSQL.{port}").len() + random;
+    let socket = format!("/{TEMPORARY}/.s.PGSQL.{port}").len() + random;
     parent.as_os_str().len() + socket <= LONGEST
 }
 
