@@ -366,13 +366,14 @@ mod tests {
         fake(dir.path(), "postgres", &hangs, 0o755);
         fake(dir.path(), "pg_ctl", "(PostgreSQL) 15.18", 0o755);
         let asked = Instant::now();
-        let limit = Duration::from_secs(1);
+        // The other one answers within it, also on a machine that has other things to do.
+        let limit = Duration::from_secs(5);
         let problems =
             Installation::find_within(limit, Side::Old, dir.path(), &Cancel::new()).unwrap_err();
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert_eq!(problems[0].code(), Code::ProgramSilent);
         assert!(problems[0].remedy_text().is_some());
-        assert!(asked.elapsed() > limit && asked.elapsed() < Duration::from_secs(20));
+        assert!(asked.elapsed() > limit && asked.elapsed() < Duration::from_secs(60));
         let sleeper = std::fs::read_to_string(&started).unwrap();
         let sleeper = nix::unistd::Pid::from_raw(sleeper.trim().parse().unwrap());
         let is_dead = || {
@@ -383,7 +384,7 @@ mod tests {
             )
         };
         while !is_dead() {
-            assert!(asked.elapsed() < Duration::from_secs(20), "{sleeper}");
+            assert!(asked.elapsed() < Duration::from_secs(60), "{sleeper}");
             std::thread::sleep(Duration::from_millis(5));
         }
 
@@ -397,7 +398,7 @@ mod tests {
         });
         assert_eq!(stopped.len(), 1, "{stopped:?}");
         assert_eq!(stopped[0].code(), Code::Interrupted);
-        assert!(asked.elapsed() < Duration::from_secs(40));
+        assert!(asked.elapsed() < Duration::from_secs(120));
     }
 
     /// One that leaves something behind which never ends has answered all the same.

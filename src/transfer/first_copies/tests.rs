@@ -3,7 +3,7 @@ mod stirred;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::digest::RANGE;
 use super::ledger::Entry;
@@ -189,6 +189,14 @@ fn what_is_old_enough_is_read_once() {
 #[test]
 fn what_is_young_is_read_again() {
     let dirs = Dirs::new();
+    // However long it takes until it is looked at.
+    let young = SystemTime::now() + Duration::from_secs(3600);
+    for number in 1..=4 {
+        let file = File::options()
+            .write(true)
+            .open(dirs.old(&number.to_string()));
+        file.unwrap().set_modified(young).unwrap();
+    }
     dirs.beside();
     let passed = dirs.at_rest();
     assert_eq!((passed.files, passed.kept, passed.written), (4, 0, 0));

@@ -23,12 +23,18 @@ impl Listener for Heard {
     }
 }
 
-/// What was told so far.
-fn said(pair: &Pair) -> String {
-    let heard = Heard::default();
-    pair.stream.record(Box::new(heard.clone()));
-    let heard = heard.0.lock().unwrap();
-    heard.join("\n")
+impl Heard {
+    /// Hears whatever is told of this pair.
+    fn of(pair: &Pair) -> Self {
+        let heard = Self::default();
+        pair.stream.record(Box::new(heard.clone()));
+        heard
+    }
+
+    /// What was told so far.
+    fn said(&self) -> String {
+        self.0.lock().unwrap().join("\n")
+    }
 }
 
 /// Nothing takes the request to stop back; whoever waits is told what is still there.
@@ -79,13 +85,17 @@ fn what_a_server_left_is_named_and_not_waited_for_against_a_wish() {
     left.arg0("postgres: left").arg("60");
     let mut left = left.current_dir(pair.path("old")).spawn().unwrap();
     let [short, long] = [50, 60_000].map(Duration::from_millis);
+    let heard = Heard::of(&pair);
     // What was asked before has led here.
     pair.cancel.request(2);
     let given_up = wait_for_orphans(&cx, short);
     let asked = Instant::now();
     let stopped = thread::scope(|scope| {
         scope.spawn(|| {
-            thread::sleep(short * 30);
+            // What is asked before it waits again has led here, too.
+            while !heard.said().contains("outlived") && asked.elapsed() < long {
+                thread::sleep(short);
+            }
             pair.cancel.request(2);
         });
         wait_for_orphans(&cx, long).unwrap_err()
@@ -96,7 +106,7 @@ fn what_a_server_left_is_named_and_not_waited_for_against_a_wish() {
     given_up.unwrap();
     assert_eq!(stopped.code(), Code::Interrupted);
     assert!(took < long / 2, "{took:?}");
-    let said = said(&pair);
+    let said = heard.said();
     let wanted = format!("process {}, postgres: left 60, outlived", left.id());
     assert!(said.contains(&wanted), "{said}");
     wait_for_orphans(&cx, long).unwrap();
