@@ -46,17 +46,6 @@ fn names_in(dir: &Path) -> BTreeSet<PathBuf> {
     entries.map(|entry| entry.unwrap().path()).collect()
 }
 
-fn demand_no_session_of_ours(server: &Running<'_>) {
-    let ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg_migrator'";
-    let mut client = server.connect("postgres");
-    let begun = Instant::now();
-    // A session ends a moment after its client.
-    while client.query_one(ours, &[]).unwrap().get::<_, i64>(0) > 0 {
-        assert!(begun.elapsed() < Duration::from_secs(5));
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 /// The first words of the statements our sessions have sent.
 fn kinds_of_statements(log: &str) -> BTreeSet<String> {
     let ours = log
@@ -97,7 +86,7 @@ fn a_check_leaves_no_trace_in_a_running_server() {
         command.env("TMPDIR", &temporary);
         let ran = finish(command);
         ran.demand(0);
-        demand_no_session_of_ours(&server);
+        server.demand_left_by("pg_migrator");
         let after = state(&old, &server);
         assert_eq!(after.1, before.1, "a transaction has written");
         let changed = |path: &&PathBuf| before.0.get(*path) != after.0.get(*path);
@@ -133,7 +122,7 @@ fn downtime_is_estimated(ran: &Ran) {
         let parts = estimate["parts"].as_array().unwrap();
         let sum: f64 = parts.iter().map(|p| p["seconds"].as_f64().unwrap()).sum();
         let whole = estimate["seconds"].as_f64().unwrap();
-        assert!((0.01..10.0).contains(&whole), "{estimate}");
+        assert!((0.01..600.0).contains(&whole), "{estimate}");
         assert!((sum - whole).abs() < 1e-6, "{estimate}");
         assert_eq!(parts[0]["what"], "stop-old-server");
         assert_eq!(parts.last().unwrap()["what"], "start-new-server");

@@ -59,7 +59,7 @@ fn demand_estimated(events: &[Value]) {
     assert_eq!(estimates.len(), 2);
     for estimate in estimates {
         let seconds = estimate["seconds"].as_f64().unwrap();
-        assert!((0.05..5.0).contains(&seconds), "{estimate}");
+        assert!((0.05..600.0).contains(&seconds), "{estimate}");
         assert_eq!(estimate["parts"][0]["what"], "stop-old-server");
         assert!(estimate["again_seconds"].as_f64().unwrap() > 0.0);
     }

@@ -278,9 +278,7 @@ fn interrupted_it_leaves_nothing() {
         let rest: Vec<String> = lines.map(Result::unwrap).collect();
         assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
         stage.demand_nothing_left();
-        let ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg_migrator'";
-        let left: i64 = server.connect("app").query_one(ours, &[]).unwrap().get(0);
-        assert_eq!(left, 0);
+        server.demand_left_by("pg_migrator");
         server.stop();
     });
 }

@@ -16,7 +16,7 @@ use pg_migrator::server::{
     running, stop_leftover,
 };
 use support::private::{SIGINT, fact, find, log, new, old, value};
-use support::{Cluster, as_server_user, cluster};
+use support::{Cluster, as_server_user, cluster, until};
 
 #[test]
 fn every_version_serves_privately() {
@@ -166,7 +166,8 @@ fn a_server_that_is_not_ready_in_time_is_stopped() {
         spec.timeout = Duration::from_secs(2);
         let error = Postmaster::start(&spec, &Cancel::new()).unwrap_err();
         assert_eq!(error.code(), Code::ServerStart);
-        assert_eq!(running(&cluster.datadir()).unwrap(), None);
+        // Its end is asked for, and may take longer than the start was to take.
+        until(|| running(&cluster.datadir()).unwrap().is_none());
 
         spec.timeout = Duration::from_secs(60);
         let cancel = Cancel::new();
@@ -200,7 +201,7 @@ fn a_request_to_stop_cancels_statements() {
         let error = in_each_database(&server, &names, 2, &cancel, work).unwrap_err();
         asker.join().unwrap();
         assert_eq!(error.code(), Code::Interrupted);
-        assert!(started.elapsed() < Duration::from_secs(20));
+        assert!(started.elapsed() < Duration::from_secs(45));
         server.stop().unwrap();
     });
 }
@@ -223,7 +224,8 @@ fn the_first_error_ends_the_work_in_all_databases() {
         let mut client = server.connect("postgres").unwrap();
         let others = "SELECT count(*) FROM pg_catalog.pg_stat_activity \
                       WHERE backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid()";
-        assert_eq!(value(&mut client, others), "0");
+        // A session ends a moment after its client.
+        until(|| value(&mut client, others) == "0");
         server.stop().unwrap();
     });
 }

@@ -426,6 +426,17 @@ impl Running<'_> {
         done.unwrap_or_else(|error| panic!("{statements}: {:?}", error.as_db_error()));
     }
 
+    /// Demands that no session of this name is there; one ends a moment after its client.
+    #[track_caller]
+    pub fn demand_left_by(&self, application: &str) {
+        let mut client = self.connect("postgres");
+        let theirs = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1";
+        until(|| {
+            let left = client.query_one(theirs, &[&application]).unwrap();
+            left.get::<_, i64>(0) == 0
+        });
+    }
+
     /// Its process.
     pub fn pid(&self) -> i32 {
         i32::try_from(self.child.as_ref().unwrap().id()).unwrap()
