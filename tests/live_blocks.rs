@@ -135,6 +135,8 @@ fn carried(old: &Cluster, settings: &[&str], new: &str, late: &[&str]) -> (Strin
             server.sql("app", work);
         }
         cutover_with(&trip, old.scratch(), || {
+            // However long the rest takes, there is not more to be read.
+            over.store(true, Ordering::SeqCst);
             for work in late {
                 server.sql("app", work);
             }

@@ -74,7 +74,7 @@ fn commands_of_a_service_manager_stop_and_start_both() {
     as_server_user("commands_of_a_service_manager_stop_and_start_both", || {
         let shop = Shop::new("old-15", "new-17", "copy");
         let server = shop.prepared();
-        let lazy = ["--stop-old-command", "true", "--stop-timeout", "1"];
+        let lazy = ["--stop-old-command", "true", "--stop-timeout", "5"];
         shop.cutover_around(&lazy, || {})
             .refused(5, "PGM-3002", &["did not stop"]);
         assert_eq!(shop.in_old(COUNT), "1000 1000");
@@ -133,10 +133,12 @@ fn a_stop_that_goes_on_after_the_interruption_is_followed_by_a_start() {
         let before = shop.process();
         let asked = shop.flag("asked");
         let stop = format!(
-            "setsid sh -c 'touch {}; sleep 0.3; {} stop -m fast -D {}' & sleep 600",
+            "setsid sh -c 'while [ -e {0} ]; do \
+             if grep -q undo_begun {0}; then sleep 0.1; kill -INT {1}; exit; fi; sleep 0.02; \
+             done' & touch {2}; sleep 600",
+            shop.trip.state().join("journal.jsonl").display(),
+            before,
             asked.display(),
-            shop.trip.old_bindir.join("pg_ctl").display(),
-            shop.trip.old.display(),
         );
         let words = ["cutover", "--stop-old-command", &stop];
         let cut = shop.trip.begin(shop.trip.command(&words));

@@ -367,7 +367,7 @@ fn killed_between_drop_and_restore() {
         let mut case = Case::of("old-17", "new-18", "link");
         let flag = case.stock.cluster.scratch().join("reached");
         let script = format!(
-            "case \"$*\" in *-parts.list*) [ -e {0} ] || {{ touch {0}; sleep 2; exit 1; }};; esac\n\
+            "case \"$*\" in *-parts.list*) [ -e {0} ] || {{ touch {0}; exec sleep 60; }};; esac\n\
              exec \"$real\" \"$@\"",
             flag.display()
         );
