@@ -197,10 +197,9 @@ fn waiting_goes_by_another_clock() {
             journey.clock.set(days * DAY);
             cut.wait().refused(5, "PGM-1213", &["idle in transaction"]);
             let took = begun.elapsed();
-            assert!(
-                took > Duration::from_secs(2) && took < Duration::from_secs(15),
-                "{took:?}"
-            );
+            // Who counts the jump waits less than was said, or for days.
+            let waited = Duration::from_secs(2)..Duration::from_secs(100);
+            assert!(waited.contains(&took), "{took:?}");
             say(&format!(
                 "TRIED a jump of {days} days while somebody is waited for"
             ));
