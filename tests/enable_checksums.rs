@@ -105,9 +105,8 @@ fn checksums_are_right_after_kills_and_drift() {
         let case = Case::of("old-15", "new-18", "copy");
         let trip = &case.trip;
         let prepare = || trip.first_command(&["prepare", ENABLE]);
-        trip.kill_behind(("step_intended", "place-files"), prepare, || {
-            trip.rollback();
-        });
+        let placing = ("step_intended", "place-files");
+        trip.frozen(placing, prepare, || trip.rollback()).kill();
         trip.run(&["resume"]).demand(0);
 
         let server = case.stock.cluster.start();
@@ -119,10 +118,12 @@ fn checksums_are_right_after_kills_and_drift() {
         server.sql("app", CHANGES);
         server.stop();
         let cutover = || trip.command(&["cutover"]);
-        trip.kill_behind(("step_intended", "transfer-files"), cutover, || {
+        let again = || {
             trip.rollback();
             trip.run_first(&["prepare", ENABLE]).demand(0);
-        });
+        };
+        let mending = ("step_intended", "transfer-files");
+        trip.frozen(mending, cutover, again).kill();
         trip.run(&["resume"]);
         trip.demand_standing("complete and may be started");
         trip.demand_checksums();

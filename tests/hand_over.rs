@@ -11,11 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
 use support::as_server_user;
 use support::case::Case;
 use support::tree;
-use support::trip::{LIMIT, Trip};
+use support::trip::{ATTEMPTS, LIMIT, Trip};
 
 /// A server that must not have started, for a reason that is in its log.
 fn demand_refused(case: &Case, started: &Output, reason: &str) {
@@ -70,8 +69,7 @@ fn neither_cluster_can_be_started_by_accident() {
         demand_refused(&case, &trip.new_starts(), "global/pg_control");
         demand_refused(&case, &trip.old_starts(), "postmaster.pid");
         demand_not_stopped(trip);
-        frozen.signal(Signal::SIGCONT);
-        frozen.wait().demand(0);
+        frozen.go_on().demand(0);
 
         let last = trip.old.join("global/pg_control");
         demand_refused(&case, &trip.old_starts(), last.to_str().unwrap());
@@ -341,10 +339,9 @@ fn by_link_a_new_cluster_without_files_of_old_is_started_too_early_and_rolled_ba
         "by_link_a_new_cluster_without_files_of_old_is_started_too_early_and_rolled_back",
         || {
             let case = Case::new("link");
-            let command = case.trip.first_command(&["prepare"]);
-            let mut underway = case.trip.begin(command);
-            assert!(underway.reaches("step_done", "restore-globals"));
-            underway.kill();
+            case.trip
+                .frozen_prepare("step_done", "restore-globals")
+                .kill();
             demand_started(&starts_when_alone(&case));
             case.trip
                 .demand_standing("is as it was: roll back and lose");
@@ -483,20 +480,23 @@ fn names(dir: &Path) -> Vec<String> {
 #[test]
 fn a_killed_finalize_goes_on() {
     as_server_user("a_killed_finalize_goes_on", || {
-        let case = Case::new("link");
+        // There is no way back to try it again.
+        let attempt = |_| {
+            let case = Case::new("link");
+            let trip = &case.trip;
+            trip.prepare();
+            trip.cutover();
+            demand_started(&trip.new_starts());
+            let finalize = trip.command(&["finalize", "--yes"]);
+            trip.freezes(("reached", "finalizing"), finalize)?.kill();
+            Some(case)
+        };
+        let case = (0..ATTEMPTS).find_map(attempt).unwrap();
         let trip = &case.trip;
-        trip.prepare();
-        trip.cutover();
-        demand_started(&trip.new_starts());
-        let mut underway = trip.begin(trip.command(&["finalize", "--yes"]));
-        assert!(underway.reaches_milestone("finalizing"));
-        underway.dies();
-        if trip.state().join("journal.jsonl").exists() {
-            trip.demand_standing("cannot be undone");
-            trip.run(&["rollback"])
-                .refused(4, "PGM-2008", &["given up by finalize"]);
-            trip.run(&["finalize", "--yes"]).demand(0);
-        }
+        trip.demand_standing("cannot be undone");
+        trip.run(&["rollback"])
+            .refused(4, "PGM-2008", &["given up by finalize"]);
+        trip.run(&["finalize", "--yes"]).demand(0);
         assert!(!trip.old.exists());
         assert_eq!(names(&case.stock.space).len(), 1);
         assert_eq!(names(&trip.state()), ["events.jsonl", "report.txt"]);
@@ -519,9 +519,7 @@ fn a_cluster_that_was_adopted_is_given_back() {
         assert_eq!(as_made(&trip.new), before);
 
         for step in ["create-new-cluster", "set-horizons"] {
-            let mut underway = trip.begin(trip.first_command(&["prepare"]));
-            assert!(underway.reaches("step_intended", step));
-            underway.kill();
+            trip.frozen_prepare("step_intended", step).kill();
             trip.rollback();
             assert_eq!(as_made(&trip.new), before);
         }
@@ -555,9 +553,8 @@ fn an_adopted_cluster_may_have_been_started_before() {
         let before = as_made(&trip.new);
         assert!(trip.new.join("postmaster.opts").exists());
 
-        let mut underway = trip.begin(trip.first_command(&["prepare"]));
-        assert!(underway.reaches("step_intended", "create-new-cluster"));
-        underway.kill();
+        trip.frozen_prepare("step_intended", "create-new-cluster")
+            .kill();
         trip.run(&["resume"]).demand(0);
         case.demand_prepared();
         trip.rollback();

@@ -289,10 +289,7 @@ fn tablespaces_made_in_place_after_a_killed_prepare() {
         for mode in ["link", "swap"] {
             let layout = Layout::new(OLD, "new-17", mode, both);
             let trip = &layout.trip;
-            let prepare = || trip.first_command(&["prepare"]);
-            trip.kill_behind(("step_done", "restore-globals"), prepare, || {
-                trip.rollback()
-            });
+            trip.frozen_prepare("step_done", "restore-globals").kill();
             layout.trip.run(&["resume"]).demand(0);
             layout.trip.cutover();
             layout.trip.run(&["verify"]).demand(0);

@@ -7,13 +7,12 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use support::as_server_user;
 use support::case::Case;
 use support::shop::{COUNT, Shop};
-use support::trip::{LIMIT, Trip};
+use support::trip::Trip;
+use support::{as_server_user, until};
 
 const AGREES: &str = "agree with the manifest";
 /// The length of a file of nothing that takes longer to read than any test waits.
@@ -128,12 +127,8 @@ fn it_is_compared_before_old_serves_again() {
         let trip = &shop.trip;
         let server = shop.prepared();
         let before = shop.in_old(COUNT);
-        let cutover = || trip.command(&["cutover", "--manifest"]);
-        let again = || {
-            trip.rollback();
-            trip.prepare();
-        };
-        trip.kill_behind(("step_intended", "carry-transaction-state"), cutover, again);
+        let killed = |moment| trip.frozen_cutover_with(&["--manifest"], moment).kill();
+        killed(("step_intended", "carry-transaction-state"));
         let ran = trip.run(&["rollback"]);
         ran.demand(0);
         assert!(ran.stdout.contains(AGREES), "{}", ran.stdout);
@@ -149,7 +144,7 @@ fn it_is_compared_before_old_serves_again() {
 
         // A killed cutover is gone on with as it was begun.
         trip.prepare();
-        trip.kill_behind(("step_intended", "stop-old-server"), cutover, again);
+        killed(("step_intended", "stop-old-server"));
         let ran = trip.run(&["resume"]);
         ran.demand(0);
         let ran = trip.run(&["rollback"]);
@@ -219,17 +214,15 @@ fn what_could_not_be_compared_is_a_finding() {
 
         // A recording that was killed leaves nothing to compare with, also of one before.
         trip.run(&["cutover", "--manifest"]).demand(0);
-        trip.rollback();
-        trip.prepare();
-        let mut recording = trip.begin(trip.command(&["cutover", "--manifest"]));
-        assert!(recording.reaches("step_intended", "stop-old-server"));
-        recording.signal(Signal::SIGSTOP);
+        trip.prepare_anew();
+        let stopping = ("step_intended", "stop-old-server");
+        let mut recording = trip.frozen_cutover_with(&["--manifest"], stopping);
         // So much that it is not read to its end.
         let endless = fs::File::create(trip.old.join("base/77777")).unwrap();
         endless.set_len(ENDLESS).unwrap();
         recording.signal(Signal::SIGCONT);
         assert!(recording.reaches("step_intended", "record-manifest"));
-        wait_for(|| fs::read(manifest(trip)).is_ok_and(|text| text.starts_with(b"# no ")));
+        until(|| fs::read(manifest(trip)).is_ok_and(|text| text.starts_with(b"# no ")));
         recording.kill();
         fs::remove_file(trip.old.join("base/77777")).unwrap();
         let ran = trip.run(&["rollback"]);
@@ -254,7 +247,7 @@ fn a_comparison_may_be_interrupted() {
         endless.set_len(ENDLESS).unwrap();
         let mut back = trip.begin(trip.command(&["rollback"]));
         assert!(back.reaches("undo_begun", "record-manifest"));
-        wait_for(|| {
+        until(|| {
             back.signal(Signal::SIGINT);
             back.has_written("undo_done", "record-manifest")
         });
@@ -348,12 +341,4 @@ fn a_manifest_that_comes_too_late_is_refused_aloud() {
         assert!(all.contains("no manifest can be recorded now"), "{all}");
         trip.rollback();
     });
-}
-
-fn wait_for(mut there: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !there() {
-        assert!(started.elapsed() < LIMIT, "it does not come");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }

@@ -8,10 +8,11 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::{Cluster, bindir, program};
+use super::{Cluster, bindir, program, until};
 
 /// Longer than any step of these tests takes.
 pub const LIMIT: Duration = Duration::from_secs(120);
@@ -170,6 +171,12 @@ impl Trip {
         self.run(&["rollback"]).demand(0);
     }
 
+    /// Rolls back and prepares again.
+    pub fn prepare_anew(&self) {
+        self.rollback();
+        self.prepare();
+    }
+
     /// Starts a command that is to be interrupted.
     pub fn begin(&self, mut command: Command) -> Underway {
         let before = self.journal();
@@ -185,17 +192,54 @@ impl Trip {
         }
     }
 
-    /// A cutover that stands still behind a line of the journal, and before the next step is
-    /// done, as long as that is wanted.
-    pub fn frozen_cutover(&self, kind: &str, step: &str) -> Underway {
+    /// A command that stands still behind a line of the journal, and before the next thing is
+    /// done, as long as that is wanted; what was quicker is undone, and begun again.
+    pub fn frozen(
+        &self,
+        moment: (&str, &str),
+        mut begin: impl FnMut() -> Command,
+        mut undo: impl FnMut(),
+    ) -> Underway {
         for _ in 0..ATTEMPTS {
-            if let Some(underway) = self.freezes(kind, step) {
+            if let Some(underway) = self.freezes(moment, begin()) {
                 return underway;
             }
-            self.rollback();
-            self.prepare();
+            undo();
         }
-        panic!("what follows {kind} {step} is always over before a signal comes");
+        panic!("what follows {moment:?} is always over before a signal comes");
+    }
+
+    /// The same of a first prepare.
+    pub fn frozen_prepare(&self, kind: &str, step: &str) -> Underway {
+        let prepare = || self.first_command(&["prepare"]);
+        self.frozen((kind, step), prepare, || self.rollback())
+    }
+
+    /// The same of a cutover.
+    pub fn frozen_cutover(&self, kind: &str, step: &str) -> Underway {
+        self.frozen_cutover_with(&[], (kind, step))
+    }
+
+    /// The same of one with more words.
+    pub fn frozen_cutover_with(&self, words: &[&str], moment: (&str, &str)) -> Underway {
+        let cutover = || self.command(&[&["cutover"], words].concat());
+        self.frozen(moment, cutover, || self.prepare_anew())
+    }
+
+    /// The same, tried once: nothing, and a command that has ended well, where it was quicker than
+    /// the signal.
+    pub fn freezes(&self, moment: (&str, &str), command: Command) -> Option<Underway> {
+        let mut underway = self.begin(command);
+        assert!(underway.reaches(moment.0, moment.1), "{moment:?}");
+        if !underway.stops() {
+            underway.wait().demand(0);
+            return None;
+        }
+        if underway.is_at(moment) {
+            return Some(underway);
+        }
+        underway.go_on().demand(0);
+        None
     }
 
     /// A command that stands still the first time it comes to this point of this step; only a
@@ -203,63 +247,10 @@ impl Trip {
     pub fn stands_still(&self, mut command: Command, point: &str) -> Underway {
         command.env("PGM_FAULT_STOP", point);
         let underway = self.begin(command);
-        let begun = Instant::now();
-        let stat = format!("/proc/{}/stat", underway.pid());
-        loop {
-            let text = fs::read_to_string(&stat).unwrap_or_default();
-            let state = text
-                .rsplit(") ")
-                .next()
-                .and_then(|rest| rest.chars().next());
-            match state {
-                Some('T') => return underway,
-                Some('Z') | None => panic!("never at {point}: {:?}", underway.wait()),
-                Some(_) => assert!(begun.elapsed() < LIMIT, "never at {point}"),
-            }
-            std::thread::sleep(Duration::from_millis(1));
+        if underway.stands() {
+            return underway;
         }
-    }
-
-    /// The same, tried once: nothing, and a cutover that has ended, where it was quicker than
-    /// the signal.
-    pub fn freezes(&self, kind: &str, step: &str) -> Option<Underway> {
-        let mut underway = self.begin(self.command(&["cutover"]));
-        assert!(underway.reaches(kind, step), "{step}");
-        if underway.ended() {
-            underway.wait().demand(0);
-            return None;
-        }
-        underway.signal(Signal::SIGSTOP);
-        let written = underway.written();
-        let wanted =
-            |line: &Value| line["record"]["kind"] == kind && line["record"]["step"] == step;
-        let at = written.iter().position(wanted).unwrap();
-        let mut behind = written[at + 1..].iter();
-        if behind.all(|line| line["record"]["kind"] != "step_done") {
-            return Some(underway);
-        }
-        underway.signal(Signal::SIGCONT);
-        underway.wait().demand(0);
-        None
-    }
-
-    /// Kills a command behind a line of the journal and before its end; what was quicker than
-    /// the signal is undone, and tried again.
-    pub fn kill_behind(
-        &self,
-        (kind, step): (&str, &str),
-        begin: impl Fn() -> Command,
-        undo: impl Fn(),
-    ) {
-        for _ in 0..ATTEMPTS {
-            let mut underway = self.begin(begin());
-            assert!(underway.reaches(kind, step), "{step}");
-            if underway.dies() {
-                return;
-            }
-            undo();
-        }
-        panic!("what follows {kind} {step} is always over before a signal comes");
+        panic!("never at {point}: {:?}", underway.wait());
     }
 
     /// The standing, as `status --json` gives it.
@@ -374,6 +365,20 @@ fn starts(bindir: &Path, data: &Path) -> Output {
     started
 }
 
+fn is(line: &Value, (kind, what): (&str, &str)) -> bool {
+    let record = &line["record"];
+    record["kind"] == kind && (record["step"] == what || record["milestone"] == what)
+}
+
+/// At some milestones a prepare that repairs only turns.
+fn tells_of_an_end(record: &Value) -> bool {
+    match record["kind"].as_str() {
+        Some("step_done" | "undo_done") => true,
+        Some("reached") => !["anew", "reopened"].contains(&record["milestone"].as_str().unwrap()),
+        _ => false,
+    }
+}
+
 fn lines(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap_or_default();
     // A line that is being written is not there yet.
@@ -416,30 +421,15 @@ impl Ran {
 }
 
 impl Underway {
-    /// Waits until the journal has a line of this kind about this step, written by this run.
+    /// Waits until the journal has a line of this kind about this step or milestone, written by
+    /// this run.
     ///
     /// `false` if the command ended before.
-    pub fn reaches(&mut self, kind: &str, step: &str) -> bool {
-        self.writes(|record| record["kind"] == kind && record["step"] == step)
-    }
-
-    /// The same for a milestone.
-    pub fn reaches_milestone(&mut self, milestone: &str) -> bool {
-        self.writes(|record| record["milestone"] == milestone)
-    }
-
-    /// Whether the journal has such a line now.
-    pub fn has_written(&self, kind: &str, step: &str) -> bool {
-        let wanted =
-            |line: &Value| line["record"]["kind"] == kind && line["record"]["step"] == step;
-        self.written().iter().any(wanted)
-    }
-
-    fn writes(&mut self, wanted: impl Fn(&Value) -> bool) -> bool {
+    pub fn reaches(&mut self, kind: &str, what: &str) -> bool {
         let started = Instant::now();
         loop {
             let ended = self.ended();
-            if self.written().iter().any(|line| wanted(&line["record"])) {
+            if self.has_written(kind, what) {
                 return true;
             }
             if ended {
@@ -448,6 +438,19 @@ impl Underway {
             assert!(started.elapsed() < LIMIT, "the journal does not say so");
             std::thread::sleep(Duration::from_micros(200));
         }
+    }
+
+    /// Whether the journal has such a line now.
+    pub fn has_written(&self, kind: &str, what: &str) -> bool {
+        self.written().iter().any(|line| is(line, (kind, what)))
+    }
+
+    /// Whether nothing was done since it wrote that line.
+    fn is_at(&self, moment: (&str, &str)) -> bool {
+        let written = self.written();
+        let mut since = written.iter().skip_while(|line| !is(line, moment));
+        // The journal of a migration that is over is removed.
+        since.next().is_some() && !since.any(|line| tells_of_an_end(&line["record"]))
     }
 
     /// Whether it has ended.
@@ -473,6 +476,37 @@ impl Underway {
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill(self.pid(), signal).unwrap();
+    }
+
+    /// Stops it; whether it had not ended before.
+    fn stops(&mut self) -> bool {
+        if self.ended() {
+            return false;
+        }
+        self.signal(Signal::SIGSTOP);
+        self.stands()
+    }
+
+    /// Waits until none of its threads runs any more, as one that waits for a disk does until that
+    /// has answered; `false` if it ends instead.
+    fn stands(&self) -> bool {
+        // Whoever waits for the end shall still see it.
+        let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        let state = || waitid(Id::Pid(self.pid()), flags | WaitPidFlag::WNOHANG).unwrap();
+        until(|| state() != WaitStatus::StillAlive);
+        matches!(state(), WaitStatus::Stopped(..))
+    }
+
+    /// Lets one that stands still go on, and waits for its end.
+    pub fn go_on(self) -> Ran {
+        self.signal(Signal::SIGCONT);
+        self.wait()
+    }
+
+    /// The same with a signal that it finds as soon as it goes on.
+    pub fn go_on_with(self, signal: Signal) -> Ran {
+        self.signal(signal);
+        self.go_on()
     }
 
     /// Kills it, as a power cut would; it must not have ended before.
