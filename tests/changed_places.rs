@@ -7,12 +7,11 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use support::case::Case;
 use support::tree;
 use support::trip::Trip;
-use support::{as_server_user, bindir, cluster, processes_in, unique_cluster};
+use support::{as_server_user, bindir, cluster, processes_in, unique_cluster, until};
 
 fn copy(from: &Path, to: &Path) {
     let done = Command::new("cp").arg("-a").args([from, to]).status();
@@ -214,14 +213,9 @@ fn new_started_before_its_release_is_noticed() {
     as_server_user("new_started_before_its_release_is_noticed", || {
         let case = Case::new("copy");
         let trip = &case.trip;
-        let mut underway = trip.begin(trip.first_command(&["prepare"]));
-        assert!(underway.reaches("step_intended", "restore-schemas"));
-        underway.kill();
-        let killed = Instant::now();
-        while !processes_in(&trip.new).is_empty() {
-            assert!(killed.elapsed() < Duration::from_secs(60));
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        trip.frozen_prepare("step_intended", "restore-schemas")
+            .kill();
+        until(|| processes_in(&trip.new).is_empty());
         let started = trip.new_starts();
         assert!(started.status.success(), "{started:?}");
         trip.run(&["resume"]).refused(

@@ -12,7 +12,6 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
 use support::shop::{COUNT, Shop};
 use support::trip::{Ran, Underway, finish};
 use support::{as_server_user, say};
@@ -100,13 +99,12 @@ impl Journey {
 
     /// A cutover that stands still there.
     fn frozen_at(&self, step: &str) -> Underway {
-        let mut cut = self
-            .shop
-            .trip
-            .begin(self.clock.at(self.shop.trip.command(&["cutover"])));
-        assert!(cut.reaches("step_done", step));
-        cut.signal(Signal::SIGSTOP);
-        cut
+        let trip = &self.shop.trip;
+        let cutover = || self.clock.at(trip.command(&["cutover"]));
+        trip.frozen(("step_done", step), cutover, || {
+            self.run(&["rollback"]).demand(0);
+            self.prepare();
+        })
     }
 
     /// Service was down for moments, whatever the clock says.
@@ -144,8 +142,7 @@ fn a_clock_that_jumps_between_and_in_commands() {
             let down = Instant::now();
             let cut = journey.frozen_at("stop-old-server");
             journey.clock.set(-20 * DAY);
-            cut.signal(Signal::SIGCONT);
-            cut.wait().demand(0);
+            cut.go_on().demand(0);
             journey.demand_short_downtime(down.elapsed());
             drop(server);
             journey.run(&["verify"]).demand(0);

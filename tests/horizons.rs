@@ -377,16 +377,18 @@ fn horizons_that_moved_since_prepare() {
 
             // The only step of the cutover that starts new, killed, taken back, gone on with.
             for way in ways {
-                let mut underway = trip.begin(trip.command(&["cutover"]));
-                assert!(underway.reaches("step_intended", "refresh-horizons"));
-                underway.kill();
+                let cutover = || trip.command(&["cutover"]);
+                let again = || {
+                    trip.prepare_anew();
+                    move_on(&old);
+                };
+                let refreshing = ("step_intended", "refresh-horizons");
+                trip.frozen(refreshing, cutover, again).kill();
                 if *way == "resume" {
                     trip.run(&["resume"]).demand(0);
-                    continue;
+                } else {
+                    again();
                 }
-                trip.rollback();
-                trip.prepare();
-                move_on(&old);
             }
             let last = if mode == "link" {
                 "global/pg_control.old"

@@ -120,10 +120,8 @@ fn an_interrupted_prepare_stops_cleanly_and_goes_on() {
             ("seed-transaction-state", Signal::SIGTERM, 143, "PGM-7002"),
             ("restore-schemas", Signal::SIGINT, 130, "PGM-7001"),
         ] {
-            let mut underway = trip.begin(trip.first_command(&["prepare"]));
-            assert!(underway.reaches("step_intended", step));
-            underway.signal(signal);
-            let ran = underway.wait();
+            let underway = trip.frozen_prepare("step_intended", step);
+            let ran = underway.go_on_with(signal);
             ran.refused(code, error, &["standing: ", "half built"]);
             assert_eq!(processes_in(case.stock.cluster.scratch()), [0; 0]);
             assert!(!trip.new.join("global/pg_control").exists(), "{step}");
@@ -148,10 +146,8 @@ fn an_interrupted_cutover_leaves_what_was_prepared() {
             let trip = &case.trip;
             trip.prepare();
             for step in ["stop-old-server", "carry-transaction-state"] {
-                let mut underway = trip.begin(trip.command(&["cutover"]));
-                assert!(underway.reaches("step_intended", step));
-                underway.signal(Signal::SIGINT);
-                let ran = underway.wait();
+                let underway = trip.frozen_cutover("step_intended", step);
+                let ran = underway.go_on_with(Signal::SIGINT);
                 ran.refused(130, "PGM-7001", &["standing: ", "waits for the cutover"]);
                 assert_eq!(processes_in(case.stock.cluster.scratch()), [0; 0]);
                 case.demand_prepared();
@@ -173,9 +169,7 @@ fn a_second_run_is_refused_and_does_not_disturb_the_first() {
         || {
             let case = Case::new("copy");
             let trip = &case.trip;
-            let mut first = trip.begin(trip.first_command(&["prepare"]));
-            assert!(first.reaches("step_intended", "dump-old-schema"));
-            first.signal(Signal::SIGSTOP);
+            let first = trip.frozen_prepare("step_intended", "dump-old-schema");
             let holder = first.pid().to_string();
             for second in [
                 trip.run_first(&["prepare"]),
@@ -202,8 +196,7 @@ fn a_second_run_is_refused_and_does_not_disturb_the_first() {
                 .refused(4, "PGM-2002", &["at work on this cluster"]);
             assert!(!elsewhere.new.exists() && !elsewhere.state().exists());
             trip.demand_standing("half built");
-            first.signal(Signal::SIGCONT);
-            first.wait().demand(0);
+            first.go_on().demand(0);
             trip.cutover();
             case.demand_arrived(&case.stock.dump);
         },

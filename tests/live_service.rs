@@ -158,18 +158,15 @@ fn after_a_kill_old_goes_back_into_service_or_new_takes_over() {
     as_server_user(name, || {
         let shop = Shop::new("old-15", "new-17", "link");
         let server = shop.prepared();
-        let mut cut = shop.trip.begin(shop.trip.command(&["cutover"]));
-        assert!(cut.reaches("step_done", "stop-old-server"));
-        cut.kill();
+        let stopped = ("step_done", "stop-old-server");
+        shop.trip.frozen_cutover_with(&[], stopped).kill();
         drop(server);
         shop.trip.rollback();
         assert_eq!(shop.in_old(COUNT), "1000 1000");
 
         shop.trip.prepare();
-        let hooked = ["cutover", "--resume-command", "echo the pooler goes on"];
-        let mut cut = shop.trip.begin(shop.trip.command(&hooked));
-        assert!(cut.reaches("step_done", "stop-old-server"));
-        cut.kill();
+        let hooked = ["--resume-command", "echo the pooler goes on"];
+        shop.trip.frozen_cutover_with(&hooked, stopped).kill();
         std::thread::sleep(Duration::from_secs(1));
         let ran = finish(shop.trip.command(&["resume"]));
         ran.demand(0);

@@ -321,8 +321,7 @@ fn started_under_a_cutover(mode: &str, step: &str) {
     let server = shop.old.start_with(QUIET);
     server.sql("shop", ONE_MORE);
     let process = shop.process();
-    cut.signal(Signal::SIGCONT);
-    cut.wait()
+    cut.go_on()
         .refused(5, "PGM-2010", &["waits for the cutover"]);
     assert_eq!(shop.process(), process);
     server.sql("shop", ONE_MORE);

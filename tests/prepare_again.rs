@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use support::application::Application;
 use support::case::Case;
 use support::stock::{SECOND, dump};
-use support::trip::Trip;
+use support::trip::{Trip, Underway};
 use support::{Running, as_server_user};
 
 /// One change of each kind that a table can have.
@@ -414,25 +414,32 @@ const MOMENTS: &[(&str, &str)] = &[
     ("step_intended", "place-files"),
 ];
 
+/// A table of another name each time.
+const ONE_MORE: &str =
+    "DO $$ BEGIN EXECUTE 'CREATE TABLE later_' || txid_current() || ' AS SELECT 1 AS id'; END $$";
+
+/// A repair for another table that stands still there; what old serves then is noted.
+fn frozen_repair(case: &Case, moment: (&str, &str), served: &mut String) -> Underway {
+    let old = &case.stock.cluster;
+    let repair = || {
+        let server = old.start();
+        server.sql("app", ONE_MORE);
+        *served = dump(old);
+        server.stop();
+        case.trip.command(&["prepare"])
+    };
+    case.trip.frozen(moment, repair, || ())
+}
+
 #[test]
 fn killed_in_the_middle() {
     as_server_user("killed_in_the_middle", || {
         let case = Case::new("link");
-        let (trip, old) = (&case.trip, &case.stock.cluster);
+        let trip = &case.trip;
         trip.prepare();
         let mut wanted = String::new();
-        for (number, (kind, step)) in MOMENTS.iter().enumerate() {
-            let server = old.start();
-            server.sql(
-                "app",
-                &format!("CREATE TABLE later_{number} AS SELECT 1 AS id"),
-            );
-            wanted = dump(old);
-            server.stop();
-            let mut again = trip.begin(trip.command(&["prepare"]));
-            assert!(again.reaches(kind, step), "{kind} {step}");
-            again.signal(Signal::SIGKILL);
-            drop(again);
+        for (number, moment) in MOMENTS.iter().enumerate() {
+            frozen_repair(&case, *moment, &mut wanted).kill();
             if number % 2 == 0 {
                 trip.run(&["resume"]).demand(0);
             } else {
@@ -454,16 +461,11 @@ fn killed_in_the_middle() {
 fn interrupted_in_the_middle() {
     as_server_user("interrupted_in_the_middle", || {
         let case = Case::new("copy");
-        let (trip, old) = (&case.trip, &case.stock.cluster);
+        let trip = &case.trip;
         trip.prepare();
-        let server = old.start();
-        server.sql("app", "CREATE TABLE later AS SELECT 1 AS id");
-        let wanted = dump(old);
-        server.stop();
-        let mut again = trip.begin(trip.command(&["prepare"]));
-        assert!(again.reaches("step_intended", "restore-schemas"));
-        again.signal(Signal::SIGINT);
-        again.wait().refused(130, "PGM-7001", &["half built"]);
+        let (restoring, mut wanted) = (("step_intended", "restore-schemas"), String::new());
+        let ran = frozen_repair(&case, restoring, &mut wanted).go_on_with(Signal::SIGINT);
+        ran.refused(130, "PGM-7001", &["half built"]);
         trip.run(&["resume"]).demand(0);
         case.demand_prepared();
         trip.cutover();

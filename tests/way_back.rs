@@ -75,10 +75,7 @@ fn old_is_what_it_was_after_a_killed_prepare() {
             ("step_intended", "set-horizons"),
             ("step_intended", "place-files"),
         ] {
-            let command = case.trip.first_command(&["prepare"]);
-            let mut underway = case.trip.begin(command);
-            assert!(underway.reaches(kind, step), "{step}");
-            underway.kill();
+            case.trip.frozen_prepare(kind, step).kill();
             case.trip.demand_standing("half built");
             case.trip.rollback();
             case.demand_untouched(step);
@@ -92,14 +89,20 @@ fn old_is_what_it_was_after_a_killed_prepare() {
 fn a_killed_prepare_is_resumed() {
     as_server_user("a_killed_prepare_is_resumed", || {
         let case = Case::new("link");
-        let command = case.trip.first_command(&["prepare"]);
-        let mut underway = case.trip.begin(command);
-        assert!(underway.reaches("step_intended", "restore-schemas"));
-        underway.kill();
-        let mut underway = case.trip.begin(case.trip.command(&["resume"]));
-        assert!(underway.reaches("step_intended", "place-files"));
-        underway.kill();
-        case.trip.run(&["resume"]).demand(0);
+        let trip = &case.trip;
+        let killed = || {
+            trip.frozen_prepare("step_intended", "restore-schemas")
+                .kill()
+        };
+        killed();
+        let resume = || trip.command(&["resume"]);
+        let again = || {
+            trip.rollback();
+            killed();
+        };
+        trip.frozen(("step_intended", "place-files"), resume, again)
+            .kill();
+        trip.run(&["resume"]).demand(0);
         case.demand_prepared();
         case.trip.cutover();
         case.trip.run(&["verify"]).demand(0);
