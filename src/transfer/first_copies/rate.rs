@@ -69,7 +69,7 @@ mod tests {
         assert!(took > Duration::from_millis(380), "{took:?}");
         let begun = Instant::now();
         Rate::new(None).spend(1 << 40, &cancel).unwrap();
-        assert!(begun.elapsed() < Duration::from_secs(1));
+        assert!(begun.elapsed() < Duration::from_secs(60));
         cancel.request(2);
         assert!(rate.spend(1 << 40, &cancel).is_err());
     }
