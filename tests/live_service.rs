@@ -133,9 +133,9 @@ fn a_stop_that_goes_on_after_the_interruption_is_followed_by_a_start() {
         let before = shop.process();
         let asked = shop.flag("asked");
         let stop = format!(
-            "setsid sh -c 'while [ -e {0} ]; do \
+            "setsid sh -c 'touch {2}; while [ -e {0} ]; do \
              if grep -q undo_begun {0}; then sleep 0.1; kill -INT {1}; exit; fi; sleep 0.02; \
-             done' & touch {2}; sleep 600",
+             done' & sleep 600",
             shop.trip.state().join("journal.jsonl").display(),
             before,
             asked.display(),
