@@ -4,4 +4,4 @@ mod cancel;
 mod each;
 
 pub use cancel::{Cancel, install_signal_handlers};
-pub use each::{both, each, lock};
+pub use each::{both, each, lock, usual_jobs};

@@ -1,14 +1,17 @@
 //! Relation files of old that another directory holds as well.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::probe::Row;
 use super::run::Subject;
 use crate::catalog::Snapshot;
 use crate::error::{Code, Error, Result};
 use crate::pg::{DataDir, Oid, RelFile};
+use crate::work::{each, lock, usual_jobs};
 
 /// How many files of a database are looked at: who links, links all of them.
 const LOOKED_AT: usize = 500;
@@ -21,17 +24,30 @@ pub(super) fn second_names(subject: &Subject<'_>) -> Result<Vec<Row>> {
     let (Some(snapshot), false) = (subject.snapshot, subject.linked_before) else {
         return Ok(Vec::new());
     };
-    let mut rows = Vec::new();
-    for place in places(&subject.old.data_dir, snapshot)? {
-        for database in &snapshot.databases {
-            let folder = place.join(database.oid.to_string());
-            if let Some(file) = shared(&folder)? {
-                let path = file.to_string_lossy().into_owned();
-                rows.push(vec![Some(path), Some(database.name.clone())]);
+    let places = places(&subject.old.data_dir, snapshot)?;
+    let folders: Vec<(PathBuf, &str)> = (places.iter())
+        .flat_map(|place| {
+            let databases = snapshot.databases.iter();
+            databases.map(|one| (place.join(one.oid.to_string()), one.name.as_str()))
+        })
+        .collect();
+    let found = Mutex::new(BTreeMap::new());
+    each(
+        usual_jobs(),
+        &folders,
+        subject.cancel,
+        |(folder, database)| {
+            if let Some(file) = shared(folder)? {
+                lock(&found).insert(file, (*database).to_owned());
             }
-        }
-    }
-    Ok(rows)
+            Ok(())
+        },
+    )?;
+    let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let row = |(file, database): (PathBuf, String)| {
+        vec![Some(file.to_string_lossy().into_owned()), Some(database)]
+    };
+    Ok(found.into_iter().map(row).collect())
 }
 
 /// The directories in which databases have their folders.

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use super::args::{Global, Verify};
 use super::run::{Ending, Run};
-use super::survey::usual_jobs;
 use crate::disk::Lock;
 use crate::engine::Outcome;
 use crate::error::{Code, Error, Exit, Remedy, Result};
@@ -16,6 +15,7 @@ use crate::pg::quote::shell_path;
 use crate::pg::{ClusterState, ControlFile, DataDir};
 use crate::server::{self, LEFTOVER_LIMIT, Side, privileges, stop_leftover};
 use crate::verify::{CheckedPages, Fault, WrongPage, checked_pages};
+use crate::work::usual_jobs;
 
 pub fn run(global: &Global, arguments: &Verify) -> Exit {
     let run = Run::begin(global);

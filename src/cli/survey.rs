@@ -20,7 +20,7 @@ use crate::pg::page::PageLayout;
 use crate::plan::{Mode, Plan, locks_per_transaction};
 use crate::server::{Alone, Background, Client, Endpoint, Help, Postmaster, PostmasterSpec};
 use crate::survey::{Surveyed, decided};
-use crate::work::Cancel;
+use crate::work::{Cancel, usual_jobs};
 
 /// What old is examined for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -313,13 +313,6 @@ pub fn jobs(arguments: &Clusters) -> usize {
         false => usual_jobs(),
     };
     arguments.jobs.map_or_else(usual, usize::from)
-}
-
-/// The same where nobody has said it.
-pub fn usual_jobs() -> usize {
-    std::thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(16)
 }
 
 /// The same with the server's log in a place that goes with the run, and so is not named.

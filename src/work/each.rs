@@ -6,6 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::Cancel;
 use crate::error::{Code, Error, Result};
 
+/// How many things are done at once where nobody has said it: one for each processor, and not more
+/// than one disk has an answer for.
+pub fn usual_jobs() -> usize {
+    std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(16)
+}
+
 /// Does `work` with every item, `jobs` at a time, in the order of the items.
 ///
 /// After a failure or a request to stop no further item is begun; items being worked on end
