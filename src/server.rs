@@ -32,7 +32,7 @@ mod veil;
 
 pub use client::Client;
 pub use command::Background;
-pub use endpoint::{Endpoint, is_kept_out};
+pub use endpoint::Endpoint;
 pub use hook::Hook;
 pub use initdb::Initdb;
 pub use installation::{Installation, Side};

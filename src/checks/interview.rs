@@ -102,6 +102,8 @@ struct Progress {
     next: usize,
     /// Questions that were given back.
     returned: Vec<usize>,
+    /// Those at which something elsewhere crashed. That it is so twice is no accident.
+    unlucky: BTreeSet<usize>,
     /// How many the helper is at.
     away: usize,
     helped: bool,
@@ -117,6 +119,7 @@ impl<'c> Interview<'c> {
             progress: Mutex::new(Progress {
                 next: 0,
                 returned: Vec::new(),
+                unlucky: BTreeSet::new(),
                 away: 0,
                 helped: false,
                 answers: checks.iter().map(|_| None).collect(),
@@ -140,9 +143,7 @@ impl<'c> Interview<'c> {
             let failure = answer.as_ref().err().cloned();
             let broken = failure.filter(|_| !cancel.requested() && !is_alive(client));
             match broken {
-                // It was not this question that broke something.
-                Some(error) if client.was_ended_by_a_crash_elsewhere() => {
-                    lock(&self.progress).returned.push(index);
+                Some(error) if client.was_ended_by_a_crash_elsewhere() && self.pardons(index) => {
                     return Err(error);
                 }
                 Some(error) => {
@@ -234,6 +235,16 @@ impl<'c> Interview<'c> {
         if let Some(place) = lock(&self.progress).answers.get_mut(index) {
             *place = Some(answer);
         }
+    }
+
+    /// Gives a question back where something elsewhere crashed, unless that happens at it again.
+    fn pardons(&self, index: usize) -> bool {
+        let mut progress = lock(&self.progress);
+        let first = progress.unlucky.insert(index);
+        if first {
+            progress.returned.push(index);
+        }
+        first
     }
 
     fn question(

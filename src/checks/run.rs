@@ -10,7 +10,7 @@ use crate::catalog::Snapshot;
 use crate::error::{Code, Error, Family, Result};
 use crate::event::{SkipOption, Skipped};
 use crate::pg::{MajorVersion, quote};
-use crate::server::{Cancel, Endpoint, in_each_database, is_kept_out};
+use crate::server::{Cancel, Endpoint, in_each_database};
 
 /// What is checked.
 #[derive(Debug, Clone, Copy)]
@@ -275,6 +275,8 @@ fn ask_alone(checks: &[&Check], database: &String, subject: &Subject<'_>) -> Res
     let (old, cancel) = (subject.old, subject.cancel);
     let interview = Interview::new(checks);
     let mut failure = Error::new(Code::Internal, "a question was left out");
+    // A server that has just crashed, or recovers, may let nobody in.
+    let mut refusals = 2;
     // One for each question, one for what is asked of all of them before.
     for _ in 0..=checks.len() {
         let session = in_each_database(
@@ -288,10 +290,12 @@ fn ask_alone(checks: &[&Check], database: &String, subject: &Subject<'_>) -> Res
             Ok(Some(Err(error))) if !interview.is_over() => failure = error,
             Ok(_) => break,
             Err(error) if stops(&error) => return Err(error),
-            Err(error) if is_kept_out(&error) => failure = error,
             Err(error) => {
                 failure = error;
-                break;
+                if refusals == 0 {
+                    break;
+                }
+                refusals -= 1;
             }
         }
         old.await_recovery(database, cancel)?;

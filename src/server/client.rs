@@ -274,6 +274,8 @@ fn pinned(side: Side, major: MajorVersion) -> String {
         ("client_min_messages", "warning", true),
         ("vacuum_cost_delay", "0", true),
         ("jit", "off", since(11)),
+        // There is none for a short question, and where one crashed, it would not show whose it was.
+        ("max_parallel_workers_per_gather", "0", true),
         // What we read is not what the operator's statistics are about, and to count it takes time.
         ("track_counts", "off", side == Side::Old),
     ];

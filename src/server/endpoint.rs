@@ -34,7 +34,7 @@ const RECOVERY: Duration = Duration::from_secs(60);
 const RECOVERY_LOOK: Duration = Duration::from_millis(50);
 
 /// Whether a server said that it lets nobody in yet.
-pub fn is_kept_out(error: &Error) -> bool {
+fn is_kept_out(error: &Error) -> bool {
     let state = SqlState::CANNOT_CONNECT_NOW.code();
     let said = ("sqlstate".to_owned(), state.to_owned());
     error.facts().contains(&said)
