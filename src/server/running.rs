@@ -12,7 +12,7 @@ use super::endpoint::Endpoint;
 use super::installation::Installation;
 use super::leftover::{self, alive};
 use super::program::Program;
-use crate::error::{Code, Error, Remedy, Result};
+use crate::error::{Code, Error, Family, Remedy, Result};
 use crate::pg::{ClusterState, ControlFile, DataDir, PostmasterOpts, PostmasterPid};
 use crate::work::Cancel;
 
@@ -168,8 +168,9 @@ impl Running {
             .log_to(&spec.log.with_extension("pg_ctl.log"))
             .run(cancel);
         match ran {
-            // A server that serves is none the worse for a pg_ctl that hangs.
-            Err(error) if error.code() == Code::ProgramHangs => {
+            // A server that serves is none the worse for a pg_ctl that hangs or breaks; or it was
+            // somebody else who started it meanwhile.
+            Err(error) if error.code().family() != Family::Signal => {
                 return find().ok().flatten().ok_or(error);
             }
             Err(error) => return Err(error),

@@ -89,7 +89,9 @@ fn start(cx: &mut Context<'_>, new: &DataDir) -> Result<String> {
                 let said = up(cx, port)?;
                 match started.join() {
                     // A server that serves is none the worse for a pg_ctl that hangs.
-                    Ok(Err(error)) if error.code() != Code::ProgramHangs => Err(error),
+                    Ok(Err(error)) if error.code() != Code::ProgramHangs || !serves(new) => {
+                        Err(error)
+                    }
                     _ => Ok(said),
                 }
             }
@@ -99,4 +101,8 @@ fn start(cx: &mut Context<'_>, new: &DataDir) -> Result<String> {
             },
         }
     })
+}
+
+fn serves(new: &DataDir) -> bool {
+    matches!(server::running(new), Ok(Some(file)) if file.ready())
 }
