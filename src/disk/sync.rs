@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -39,9 +40,14 @@ impl Area {
 
     /// Makes it durable that the root lies where it does, whoever made it.
     ///
-    /// A directory above it that may not be read cannot be synced by us.
+    /// A directory above it that may not be read cannot be synced by us, and where the root is a
+    /// file system of its own there is nothing to be synced.
     pub fn sync_name(&self) -> Result<()> {
         let parent = self.root().parent().unwrap_or(Path::new("/"));
+        let device = |path: &Path| std::fs::metadata(path).map(|found| found.dev()).ok();
+        if device(parent) != device(self.root()) {
+            return Ok(());
+        }
         fault::point("disk.sync_name.begin");
         match open(parent, READ | OFlag::O_DIRECTORY, Mode::empty()) {
             Ok(dir) => sync_dir(&dir, parent)?,
