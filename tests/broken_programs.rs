@@ -14,11 +14,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use support::case::{Case, demand_same_text};
 use support::stock::dump;
-use support::trip::{LIMIT, Ran, Underway};
+use support::trip::{ATTEMPTS, LIMIT, Ran, Underway};
 use support::{as_server_user, say, until};
-
-/// How often a command is begun anew that was quicker than the test.
-const ATTEMPTS: usize = 20;
 
 /// A file beside the clusters, while which a program does not do what it should.
 const WRONG: &str = "wrong";
@@ -269,15 +266,12 @@ fn directories_that_go_under_a_prepare_cost_nothing_of_old() {
     as_server_user(name, || {
         for goes in ["new", "state"] {
             let case = Case::new("link");
-            let mut underway = case.trip.begin(case.trip.first_command(&["prepare"]));
-            assert!(underway.reaches("step_intended", "restore-schemas"));
-            underway.signal(Signal::SIGSTOP);
+            let underway = case.trip.frozen_prepare("step_intended", "restore-schemas");
             remove(&match goes {
                 "new" => case.trip.new.clone(),
                 _ => case.trip.state(),
             });
-            underway.signal(Signal::SIGCONT);
-            demand_told_and_old_safe(&case, &underway.wait(), goes);
+            demand_told_and_old_safe(&case, &underway.go_on(), goes);
             say(&format!(
                 "TRIED a directory that goes under a prepare: {goes}"
             ));

@@ -434,7 +434,7 @@ fn a_pg_ctl_that_hangs_takes_no_server_with_it() {
         fs::write(&hangs, "").unwrap();
         let cutover = |more: &[&str]| {
             let mut command = shop.trip.command(&["cutover"]);
-            command.args(more).env("PGM_LIMIT", "6");
+            command.args(more).env("PGM_LIMIT", "15");
             finish(command)
         };
         let ran = cutover(&["--start", "--start-new-command", "echo no rule; exit 3"]);

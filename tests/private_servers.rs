@@ -14,14 +14,11 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use support::trip::{LIMIT, Trip, Underway};
+use support::trip::{ATTEMPTS, LIMIT, Trip, Underway};
 use support::{SERVER_USER, as_server_user, bindir, cluster, say, unique_cluster};
 
 /// Whoever else has an account on this machine.
 const STRANGER: &str = "nobody";
-
-/// How often a command is begun anew that was quicker than the test.
-const ATTEMPTS: usize = 20;
 
 fn as_user(user: &str, program: PathBuf, words: &[&str]) -> Output {
     let mut command = if nix::unistd::geteuid().is_root() {
@@ -218,7 +215,8 @@ fn caught(underway: &mut Underway, data: &Path, before: i32) -> Option<Server> {
         return None;
     }
     underway.signal(Signal::SIGSTOP);
-    // A program that stands still stops no server.
+    // A program that stands still stops no server, unless it has just told it to stop.
+    std::thread::sleep(Duration::from_millis(200));
     let still = ready(data, before).is_some_and(|now| now.pid == server.pid);
     still.then_some(server)
 }

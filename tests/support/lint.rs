@@ -59,6 +59,10 @@ pub fn of(trace: &Path) -> Vec<String> {
         let words: Vec<&str> = line.split(' ').collect();
         lint.follow(at + 1, words[0], &words[1..]);
     }
+    if lint.journal && !text.trim_end().ends_with(KILLED) {
+        let end = "the end: the last line of the journal is not durable";
+        lint.found.push(end.to_owned());
+    }
     lint.found
 }
 
@@ -193,7 +197,17 @@ impl Lint {
 /// Whether an act leaves files other than they were. Whoever goes on after a kill syncs the journal
 /// before it does the first of these.
 fn changes(act: &str) -> bool {
-    !["fsync", "fsyncdir", "step", "lock", KILLED].contains(&act)
+    let others = [
+        "fsync",
+        "fdatasync",
+        "fsyncdir",
+        "synctree",
+        "syncfs",
+        "step",
+        "lock",
+        KILLED,
+    ];
+    !others.contains(&act)
 }
 
 fn may_be_lost(path: &str) -> bool {
