@@ -322,11 +322,20 @@ impl<'a> Context<'a> {
 
     /// What a server without fsync writes in new is on no disk.
     fn tell_unsynced(&self) {
-        let new = &self.plan.new.data_dir;
-        unsynced(new);
-        for place in &self.plan.old.tablespaces {
-            unsynced(&place.location_in(new));
+        // Where new is gone there is nothing to be told.
+        for place in self.places_of_new().unwrap_or_default() {
+            unsynced(&place);
         }
+    }
+
+    /// Where new's files lie: its data directory, and its folders in tablespaces beside those of
+    /// old.
+    pub fn places_of_new(&self) -> Result<Vec<PathBuf>> {
+        let new = &self.plan.new.data_dir;
+        let version_dir = self.new_version_dir()?;
+        let tablespaces = self.plan.old.tablespaces.iter();
+        let folders = tablespaces.map(|place| place.location_in(new).join(&version_dir));
+        Ok(std::iter::once(new.clone()).chain(folders).collect())
     }
 
     /// Stops whatever private server runs; the first failure is reported, both are tried.

@@ -31,9 +31,8 @@ impl Step for PlaceFiles {
         first_copies::forget(cx)?;
         let work = cx.work(NAME);
         transfer::remove(&map, &work)?;
-        make_durable(&cx.plan.new.data_dir, cx.plan.jobs)?;
-        for place in &cx.plan.old.tablespaces {
-            make_durable(&place.location_in(&cx.plan.new.data_dir), cx.plan.jobs)?;
+        for place in cx.places_of_new()? {
+            make_durable(&place, cx.plan.jobs)?;
         }
         match cx.plan.mode {
             Mode::Copy if cx.straight_on && cx.old_is_serving()?.is_none() => {
