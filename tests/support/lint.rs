@@ -176,7 +176,7 @@ impl Lint {
         let finished = |path: &&String| !path.ends_with(UNFINISHED);
         let mut dirty: Vec<&String> = self.files.iter().filter(finished).collect();
         dirty.extend(&self.dirs);
-        let of_others = !is_building(words[1]);
+        let of_others = !may_be_made_anew(words[0], words[1]);
         if of_others {
             dirty.extend(self.trees.iter().chain(&self.unplaced));
         }
@@ -216,11 +216,14 @@ fn may_be_lost(path: &str) -> bool {
         .any(|name| path.ends_with(name) || path.contains(&format!("{name}/")))
 }
 
-/// Whether a step builds what is made durable as a whole when files are placed.
-fn is_building(step: &str) -> bool {
-    registry()
-        .iter()
-        .any(|known| known.name() == step && known.phase() == Phase::Prepare && step != PLACED)
+/// Whether a step builds what is made durable as a whole when files are placed, or undoes that: what
+/// it leaves of new is removed or made anew.
+fn may_be_made_anew(act: &str, step: &str) -> bool {
+    registry().iter().any(|known| {
+        known.name() == step
+            && known.phase() == Phase::Prepare
+            && (act == "undone" || step != PLACED)
+    })
 }
 
 /// Whether `path` is this place or lies below it.
