@@ -116,7 +116,7 @@ fn data_of_somebody_else_is_refused() {
     }
     fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
     let program = place.path().join("pg_migrator");
-    fs::copy(support::program(), &program).unwrap();
+    support::copy_program(&support::program(), &program);
     let (data, new) = (data.to_str().unwrap(), place.path().join("new"));
     let (old_bindir, new_bindir) = (bindir("old-14"), bindir("new-17"));
     for command in ["check", "prepare", "upgrade"] {

@@ -126,8 +126,7 @@ fn broken_programs(place: &Path) -> PathBuf {
     }
     let program = broken.join("pg_restore");
     fs::remove_file(&program).unwrap();
-    fs::write(&program, "#!/bin/sh\necho of no use >&2\nexit 1\n").unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    support::write_program(&program, "#!/bin/sh\necho of no use >&2\nexit 1\n");
     broken
 }
 

@@ -4,8 +4,7 @@
 
 mod support;
 
-use std::fs::Permissions;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -161,8 +160,7 @@ fn a_server_that_is_not_ready_in_time_is_stopped() {
             cluster.bindir.display(),
             cluster.data.display()
         );
-        std::fs::write(&program, script).unwrap();
-        std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        support::write_program(&program, &script);
         spec.timeout = Duration::from_secs(2);
         let error = Postmaster::start(&spec, &Cancel::new()).unwrap_err();
         assert_eq!(error.code(), Code::ServerStart);

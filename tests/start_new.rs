@@ -107,7 +107,7 @@ fn with_postgres(case: &mut Case, wrong: &Path) {
     let ours = case.trip.new_bindir.join("pg_ctl");
     let real = fs::canonicalize(&ours).unwrap();
     fs::remove_file(&ours).unwrap();
-    fs::copy(real, &ours).unwrap();
+    support::copy_program(&real, &ours);
 }
 
 /// Gives new settings it does not start with, or, without any, a program that ends at once.

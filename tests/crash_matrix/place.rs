@@ -1,8 +1,8 @@
 //! A small cluster that a real `prepare` has prepared, and what it was at several moments.
 
 use std::collections::HashMap;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use pg_migrator::journal::Phase;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::act::Act;
 use crate::support::stock::copy;
 use crate::support::trip::{Trip, finish};
-use crate::support::{Cluster, lint, unique_cluster};
+use crate::support::{Cluster, lint, unique_cluster, write_program};
 
 const JOURNAL: &str = "new.migration/journal.jsonl";
 const PLAN: &str = "new.migration/plan.json";
@@ -130,8 +130,7 @@ impl Place {
             for (program, script) in [("postgres", "#!/bin/sh\nexit 1\n"), ("initdb", &initdb)] {
                 let path = bindir.join(program);
                 fs::remove_file(&path).unwrap();
-                fs::write(&path, script).unwrap();
-                fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+                write_program(&path, script);
             }
             self.edit_plan(|plan| plan[side]["bindir"] = bindir.to_str().unwrap().into());
         }

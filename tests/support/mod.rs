@@ -154,8 +154,26 @@ pub fn demand_passed(test: &str, output: &Output) {
 
 fn link_or_copy(from: &Path, to: &Path) {
     if fs::hard_link(from, to).is_err() {
-        fs::copy(from, to).unwrap();
+        copy_program(from, to);
     }
+}
+
+/// Copies a program.
+///
+/// What this process has open for writing cannot be executed, and a child that another test forks at
+/// that moment holds it open: another process writes it.
+pub fn copy_program(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-p").args([from, to]).status();
+    assert!(copied.unwrap().success(), "{}", from.display());
+}
+
+/// Makes a program of this text, as [`copy_program`] does.
+pub fn write_program(path: &Path, text: &str) {
+    let draft = path.with_extension("draft");
+    fs::write(&draft, text).unwrap();
+    fs::set_permissions(&draft, Permissions::from_mode(0o755)).unwrap();
+    copy_program(&draft, path);
+    fs::remove_file(&draft).unwrap();
 }
 
 /// A cluster in a directory of its own, which goes away with the value.

@@ -1,7 +1,7 @@
 //! One migration on the command line: its places, the program, and what it said.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -554,8 +554,6 @@ fn with_another(bindir: &Path, place: &Path, name: &str, script: &str) -> PathBu
             symlink(entry.path(), other.join(entry.file_name())).unwrap();
         }
     }
-    let ours = other.join(name);
-    fs::write(&ours, script).unwrap();
-    fs::set_permissions(&ours, fs::Permissions::from_mode(0o755)).unwrap();
+    super::write_program(&other.join(name), script);
     other
 }
