@@ -14,7 +14,7 @@ use support::application::{Application, Pgbench};
 use support::shop::wait_for;
 use support::stock::stock;
 use support::trip::{Ran, Trip, finish};
-use support::{Running, as_server_user};
+use support::{Running, as_server_user, until_a_lock_is_waited_for};
 
 /// Somebody waits for a lock of ours no longer than this, also on a machine that has other
 /// things to do.
@@ -250,6 +250,7 @@ fn a_server_that_goes_during_prepare_is_not_replaced() {
         writer.batch_execute("BEGIN; LOCK TABLE many_7").unwrap();
         let mut underway = trip.begin(trip.first_command(&["prepare"]));
         assert!(underway.reaches("step_intended", "dump-old-schema"));
+        until_a_lock_is_waited_for(&mut writer);
         server.stop();
         let ran = underway.wait();
         ran.demand(5);

@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use support::shop::{COUNT, QUIET, Shop, one};
 use support::stock::stock;
 use support::trip::{LIMIT, Trip};
-use support::{as_server_user, bindir, processes_in, say};
+use support::{as_server_user, bindir, processes_in, say, until_a_lock_is_waited_for};
 
 fn tried(what: &str) {
     say(&format!("TRIED {what}"));
@@ -156,13 +156,13 @@ fn old_that_crashes_during_prepare_is_left_to_its_own_start() {
     as_server_user(name, || {
         let stock = stock("old-14");
         let server = stock.cluster.start();
-        // A dump waits for this for a while.
+        // A dump waits for this.
         let mut session = server.connect("app");
         session.batch_execute("BEGIN; LOCK TABLE items").unwrap();
         let trip = Trip::new(&stock.cluster, "new-17", "copy");
         let mut underway = trip.begin(trip.first_command(&["prepare"]));
         assert!(underway.reaches("step_intended", "dump-old-schema"));
-        std::thread::sleep(Duration::from_millis(300));
+        until_a_lock_is_waited_for(&mut session);
         server.crash();
         drop(session);
         let ran = underway.wait();

@@ -391,6 +391,13 @@ pub fn until(mut so: impl FnMut() -> bool) {
     }
 }
 
+/// Waits until a lock of somebody keeps somebody else waiting.
+#[track_caller]
+pub fn until_a_lock_is_waited_for(session: &mut postgres::Client) {
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+    until(|| session.query_one(waiting, &[]).unwrap().get::<_, i64>(0) > 0);
+}
+
 /// Processes at work in a directory or below it.
 pub fn processes_in(dir: &Path) -> Vec<i32> {
     let processes = fs::read_dir("/proc").unwrap();
